@@ -1,0 +1,1 @@
+//! Prerequisites in, one line each out.

@@ -1,0 +1,1 @@
+//! What accumulates between snapshots.

@@ -1,0 +1,1 @@
+//! Metric names by engine.

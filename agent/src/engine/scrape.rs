@@ -1,0 +1,1 @@
+//! A bounded GET of an engine's metrics.

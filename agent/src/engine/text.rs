@@ -1,0 +1,1 @@
+//! Exposition text in, samples out.

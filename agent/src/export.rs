@@ -1,0 +1,1 @@
+//! The snapshot and finished requests in, metrics and spans out.

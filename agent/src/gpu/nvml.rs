@@ -1,0 +1,1 @@
+//! NVML in, samples out.

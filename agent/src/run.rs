@@ -1,0 +1,1 @@
+//! The line: every room wired, left to right.

@@ -1,0 +1,1 @@
+//! The one listener: routes of export and ui.

@@ -1,0 +1,92 @@
+//! The agent's own counters: each loss counted at the place where it happens. Passed in, never global.
+
+use serde::Serialize;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+
+/// A counter that only rises.
+#[derive(Debug, Default)]
+pub struct Count(AtomicU64);
+
+impl Count {
+    /// One more.
+    pub fn one(&self) {
+        self.add(1);
+    }
+
+    /// `n` more.
+    pub fn add(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// Takes over an absolute reading of a counter kept elsewhere (the kernel side).
+    pub fn set(&self, n: u64) {
+        self.0.store(n, Ordering::Relaxed);
+    }
+
+    /// The count so far.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Serialize for Count {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(self.get())
+    }
+}
+
+/// Everything the agent counts about itself.
+#[derive(Debug, Default, Serialize)]
+pub struct Vitals {
+    /// Ring records read.
+    pub records_seen: Count,
+    /// Ring records that the kernel side found no room for.
+    pub records_lost: Count,
+    /// Ring records that are no record of ours: unknown kind, wrong size.
+    pub records_undecoded: Count,
+    /// Bytes that a call moved and a cap kept from being copied.
+    pub bytes_truncated: Count,
+    /// Failed inserts into the kernel side's maps.
+    pub map_full: Count,
+    /// HTTP requests begun.
+    pub requests_seen: Count,
+    /// Requests that ended in a record.
+    pub requests_recorded: Count,
+    /// Records that are marked incomplete.
+    pub requests_incomplete: Count,
+    /// HTTP exchanges that are no inference: counted, not recorded.
+    pub http_plain: Count,
+    /// Connections given up as HTTP: no HTTP/1, broken framing.
+    pub http_undecoded: Count,
+    /// HTTP/2 prefaces, WebSocket and other upgrades: recognised, not decoded.
+    pub http_upgraded: Count,
+    /// Bodies with a content-encoding: recognised, not decoded.
+    pub http_encoded: Count,
+    /// Engine messages read whole.
+    pub engine_messages: Count,
+    /// Engine messages that are neither ADD, ABORT nor outputs (coordinator, KV events, utility).
+    pub engine_other: Count,
+    /// Engine messages that should have been decoded and could not be.
+    pub engine_undecoded: Count,
+    /// Engine messages with pieces missing.
+    pub engine_lost: Count,
+    /// Engine instants that contradict their own probe and are not used.
+    pub clock_untrusted: Count,
+    /// Engine requests that no HTTP request was found for.
+    pub engine_unmatched: Count,
+    /// HTTP requests whose engine side could not be told from another's.
+    pub joins_ambiguous: Count,
+    /// Entries put out of a bounded table.
+    pub evicted: Count,
+    /// Updates that a full channel dropped.
+    pub updates_dropped: Count,
+    /// Finished requests put out of the export queue before they were sent.
+    pub spans_dropped: Count,
+    /// Spans that the collector accepted.
+    pub spans_sent: Count,
+    /// Export attempts that failed.
+    pub export_failures: Count,
+    /// Probes that could not be attached.
+    pub probes_skipped: Count,
+}
