@@ -94,7 +94,7 @@ pub struct TargetView {
     /// Its engine's kind.
     pub kind: EngineKind,
     /// What it does there.
-    pub role: crate::stream::Role,
+    pub role: crate::ident::Role,
     /// What is attached where, a line each.
     pub attached: Vec<String>,
     /// What is not attached, and why.

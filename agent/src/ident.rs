@@ -56,3 +56,13 @@ impl EngineKind {
 /// An engine as a whole: its root process stands for all of its processes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct EngineId(pub ProcessId);
+
+/// What a process does in its engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Serves HTTP.
+    Frontend,
+    /// Schedules and steps the model.
+    Core,
+}

@@ -131,3 +131,6 @@ pub enum Event<'a> {
         change: ProcessChange,
     },
 }
+
+pub mod decode;
+pub mod read;

@@ -8,6 +8,7 @@ use crate::ident::EngineId;
 use crate::ident::EngineKind;
 use crate::ident::Pid;
 use crate::ident::ProcessId;
+use crate::ident::Role;
 use serde::Serialize;
 
 /// One HTTP exchange: the nth request of a connection, from 0.
@@ -17,16 +18,6 @@ pub struct Exchange {
     pub conn: Conn,
     /// Which one there.
     pub number: u32,
-}
-
-/// What a process does in its engine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Role {
-    /// Serves HTTP.
-    Frontend,
-    /// Schedules and steps the model.
-    Core,
 }
 
 /// What an inference API calls the thing asked for.

@@ -1,0 +1,26 @@
+//! Every bound of the kernel side, each with one home.
+
+/// Payload of the smallest record: an SSE event of one token fits.
+pub const SMALL: usize = 512;
+/// Payload of the middle record: a request head, an engine step of a small batch.
+pub const MEDIUM: usize = 4096;
+/// Payload of the largest record; what is longer is cut into pieces of this size.
+pub const LARGE: usize = 32_768;
+/// Pieces of one contiguous buffer: 4 MiB.
+pub const PIECES: u32 = 128;
+/// Pieces of one element of a vector: 256 KiB.
+pub const VECTOR_PIECES: u32 = 8;
+/// Elements of a vector that are looked at; hyper sends at most 64.
+pub const VECTORS: u32 = 64;
+/// Bytes of the ring when nothing else is asked for.
+pub const RING_BYTES: u32 = 16 * 1024 * 1024;
+/// Connections followed at a time.
+pub const CONNECTIONS: u32 = 65_536;
+/// Processes traced at a time.
+pub const TARGETS: u32 = 4_096;
+/// Threads inside a probed call, and engine threads, at a time.
+pub const THREADS: u32 = 16_384;
+/// Frames shorter than this are notifications between an engine and its workers.
+pub const FRAME_OUT_MIN: u64 = 8;
+/// Bytes copied in one direction before the other speaks, when nothing else is asked for.
+pub const TURN_BYTES: u64 = 16 * 1024 * 1024;

@@ -1,0 +1,170 @@
+//! The embedded object in, loaded programs out; each program loads on its own.
+
+use super::plan::Probe;
+use super::plan::Skip;
+use agent_ebpf::map::TargetState;
+use aya::Ebpf;
+use aya::EbpfLoader;
+use aya::maps::HashMap;
+use aya::maps::MapData;
+use aya::maps::PerCpuArray;
+use aya::maps::RingBuf;
+use aya::programs::RawTracePoint;
+use aya::programs::UProbe;
+use aya::programs::uprobe::UProbeAttachLocation;
+use aya::programs::uprobe::UProbeAttachPoint;
+use aya::programs::uprobe::UProbeLink;
+use aya::programs::uprobe::UProbeScope;
+use std::num::NonZeroU32;
+use thiserror::Error;
+
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/probes.o"));
+
+const UPROBES: [&str; 8] =
+    ["socket_flat", "socket_vector", "socket_life", "tls", "zmq_send", "zmq_recv", "zmq_data", "loaded"];
+const TRACEPOINTS: [(&str, &str); 3] =
+    [("forked", "sched_process_fork"), ("execed", "sched_process_exec"), ("exited", "sched_process_exit")];
+
+/// Why nothing can be traced at all.
+#[derive(Debug, Error)]
+pub enum ObjectError {
+    /// The agent was built without its programs.
+    #[error("this build has no eBPF programs in it: build it with `cargo xtask build`")]
+    Stub,
+    /// The kernel refused maps or the object as a whole.
+    #[error("the kernel refused the eBPF object: {0}")]
+    Load(String),
+}
+
+/// What the loader is told.
+#[derive(Debug, Clone, Copy)]
+pub struct Config {
+    /// Bytes of the ring, a power of two and whole pages.
+    pub ring_bytes: u32,
+    /// Whether each loss is kept by connection, which only tests read.
+    pub keep_losses: bool,
+}
+
+/// The loaded programs and their maps.
+pub struct Object {
+    bpf: Ebpf,
+    targets: HashMap<MapData, u32, TargetState>,
+    skips: Vec<Skip>,
+}
+
+/// The kernel side's counts.
+pub struct Counts(PerCpuArray<MapData, u64>);
+
+impl Counts {
+    /// The sum over all CPUs of one place (`agent_ebpf::map::count`).
+    pub fn get(&self, place: u32) -> u64 {
+        self.0.get(&place, 0).map_or(0, |values| values.iter().sum())
+    }
+}
+
+/// Whether this build carries the programs.
+pub fn is_stub() -> bool {
+    OBJECT.is_empty()
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(error.to_string().lines().next().unwrap_or_default());
+        source = error.source();
+    }
+    text
+}
+
+impl Object {
+    /// Loads everything; programs that the kernel refuses become [`Skip`]s.
+    ///
+    /// # Errors
+    ///
+    /// There are no programs in this build, or the kernel takes none of the maps.
+    pub fn load(config: Config) -> Result<(Self, RingBuf<MapData>, Counts), ObjectError> {
+        if is_stub() {
+            return Err(ObjectError::Stub);
+        }
+        let keep_losses = u8::from(config.keep_losses);
+        let mut bpf = EbpfLoader::new()
+            .map_max_entries("EVENTS", config.ring_bytes)
+            .override_global("KEEP_LOSSES", &keep_losses, true)
+            .load(OBJECT)
+            .map_err(|error| ObjectError::Load(chain(&error)))?;
+        let mut skips = Vec::new();
+        for name in UPROBES {
+            if let Err(why) = program::<UProbe>(&mut bpf, name).and_then(|it| it.load().map_err(|error| chain(&error)))
+            {
+                skips.push(Skip { what: format!("program {name}"), why });
+            }
+        }
+        for (name, tracepoint) in TRACEPOINTS {
+            let attached = program::<RawTracePoint>(&mut bpf, name)
+                .and_then(|it| it.load().and_then(|()| it.attach(tracepoint).map(drop)).map_err(|error| chain(&error)));
+            if let Err(why) = attached {
+                skips.push(Skip { what: format!("raw tracepoint {tracepoint}"), why });
+            }
+        }
+        let ring = take(&mut bpf, "EVENTS", RingBuf::try_from)?;
+        let counts = take(&mut bpf, "COUNTS", PerCpuArray::try_from)?;
+        let targets = take(&mut bpf, "TARGETS", HashMap::try_from)?;
+        Ok((Self { bpf, targets, skips }, ring, Counts(counts)))
+    }
+
+    /// Programs that the kernel refused.
+    pub fn skips(&self) -> &[Skip] {
+        &self.skips
+    }
+
+    /// From now on the kernel side copies what this process moves.
+    ///
+    /// # Errors
+    ///
+    /// The table is full; the text says so.
+    pub fn follow(&mut self, pid: u32, turn_bytes: u64) -> Result<(), String> {
+        self.targets.insert(&pid, &TargetState { turn_bytes }, 0).map_err(|error| chain(&error))
+    }
+
+    /// The kernel side forgets a process.
+    pub fn forget(&mut self, pid: u32) {
+        if self.targets.remove(&pid).is_err() {
+            tracing::debug!(pid, "was not followed");
+        }
+    }
+
+    /// Attaches one probe to one process; dropping the link detaches it. Never a return probe.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel said.
+    pub fn attach(&mut self, pid: u32, probe: &Probe) -> Result<UProbeLink, String> {
+        let scope = UProbeScope::OneProcess(NonZeroU32::new(pid).ok_or("pid 0")?);
+        let program = program::<UProbe>(&mut self.bpf, probe.program)?;
+        let point = UProbeAttachPoint {
+            location: UProbeAttachLocation::AbsoluteOffset(probe.file_offset),
+            cookie: Some(probe.cookie),
+        };
+        let id = program.attach(point, &probe.path, scope).map_err(|error| chain(&error))?;
+        program.take_link(id).map_err(|error| chain(&error))
+    }
+}
+
+fn program<'a, P>(bpf: &'a mut Ebpf, name: &str) -> Result<&'a mut P, String>
+where
+    &'a mut P: TryFrom<&'a mut aya::programs::Program>,
+{
+    let program = bpf.program_mut(name).ok_or("it is not in the object")?;
+    program.try_into().map_err(|_wrong_kind| "it is of another kind".to_owned())
+}
+
+fn take<M, E: std::error::Error + 'static>(
+    bpf: &mut Ebpf,
+    name: &str,
+    make: impl FnOnce(aya::maps::Map) -> Result<M, E>,
+) -> Result<M, ObjectError> {
+    let map = bpf.take_map(name).ok_or_else(|| ObjectError::Load(format!("map {name} is not in the object")))?;
+    make(map).map_err(|error| ObjectError::Load(chain(&error)))
+}

@@ -1,0 +1,223 @@
+//! A target's objects in, the probes to attach and the reasons for those left out: pure but for
+//! reading the object files.
+
+use super::code;
+use super::code::Place;
+use super::elf;
+use super::elf::ElfError;
+use super::elf::Function;
+use crate::discover::Object;
+use crate::discover::ObjectKind;
+use crate::ident::Role;
+use agent_ebpf::map::cookie;
+use agent_ebpf::map::op;
+use agent_ebpf::map::site;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// One place to attach one program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Probe {
+    /// The program's name in the object.
+    pub program: &'static str,
+    /// The function.
+    pub function: &'static str,
+    /// The file, as the host can open it.
+    pub path: PathBuf,
+    /// The file as the process names it.
+    pub object: String,
+    /// Where in the file.
+    pub file_offset: u64,
+    /// What the program learns about the place.
+    pub cookie: u64,
+}
+
+/// A function that is not probed, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Skip {
+    /// What.
+    pub what: String,
+    /// Why.
+    pub why: String,
+}
+
+/// What to look for in one kind of object.
+struct Hook {
+    function: &'static str,
+    program: &'static str,
+    op: u64,
+    at: At,
+    need: Need,
+}
+
+/// Where a function's hook must sit.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum At {
+    /// At its entry alone.
+    Entry,
+    /// Where its result shows; after `syscall` where there is one.
+    Result,
+}
+
+/// Whether the target is worth less without it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Need {
+    Must,
+    May,
+}
+
+const fn hook(function: &'static str, program: &'static str, op: u64, at: At, need: Need) -> Hook {
+    Hook { function, program, op, at, need }
+}
+
+const LIBC: &[Hook] = &[
+    hook("read", "socket_flat", op::READ, At::Result, Need::Must),
+    hook("recv", "socket_flat", op::RECV, At::Result, Need::Must),
+    hook("recvfrom", "socket_flat", op::RECV, At::Result, Need::Must),
+    hook("write", "socket_flat", op::WRITE, At::Result, Need::Must),
+    hook("send", "socket_flat", op::WRITE, At::Result, Need::Must),
+    hook("sendto", "socket_flat", op::WRITE, At::Result, Need::Must),
+    hook("readv", "socket_vector", op::READV, At::Result, Need::Must),
+    hook("recvmsg", "socket_vector", op::RECVMSG, At::Result, Need::Must),
+    hook("writev", "socket_vector", op::WRITEV, At::Result, Need::Must),
+    hook("sendmsg", "socket_vector", op::SENDMSG, At::Result, Need::Must),
+    hook("accept", "socket_life", op::ACCEPT, At::Result, Need::Must),
+    hook("accept4", "socket_life", op::ACCEPT, At::Result, Need::Must),
+    hook("shutdown", "socket_life", op::SHUTDOWN, At::Entry, Need::Must),
+    hook("close", "socket_life", op::CLOSE, At::Entry, Need::Must),
+];
+
+/// libuv closes through `syscall`; in a Rust front end the same function carries every futex.
+const LIBC_SYSCALL: Hook = hook("syscall", "socket_life", op::SYSCALL, At::Entry, Need::May);
+
+const LOADER: &[Hook] = &[hook("_dl_debug_state", "loaded", 0, At::Entry, Need::May)];
+
+const LIBSSL: &[Hook] = &[
+    hook("SSL_read_ex", "tls", op::TLS_READ_EX, At::Result, Need::May),
+    hook("SSL_read", "tls", op::TLS_READ, At::Result, Need::May),
+    hook("SSL_write_ex", "tls", op::TLS_WRITE_EX, At::Result, Need::May),
+    hook("SSL_write", "tls", op::TLS_WRITE, At::Result, Need::May),
+    hook("SSL_free", "tls", op::TLS_FREE, At::Entry, Need::May),
+];
+
+const LIBZMQ: &[Hook] = &[
+    hook("zmq_msg_send", "zmq_send", 0, At::Entry, Need::Must),
+    hook("zmq_msg_recv", "zmq_recv", 0, At::Entry, Need::Must),
+    hook("zmq_msg_data", "zmq_data", 0, At::Entry, Need::Must),
+];
+
+/// What to attach to one object of a process with this role.
+///
+/// # Errors
+///
+/// The object cannot be read; the caller makes a [`Skip`] of it.
+pub fn plan(object: &Object, role: Role, uses_libuv: bool) -> Result<(Vec<Probe>, Vec<Skip>), ElfError> {
+    let mut hooks: Vec<&Hook> = match (object.kind, role) {
+        (ObjectKind::Libc, Role::Frontend) => LIBC.iter().collect(),
+        (ObjectKind::Libssl | ObjectKind::Executable, Role::Frontend) => LIBSSL.iter().collect(),
+        (ObjectKind::Libzmq, Role::Core) => LIBZMQ.iter().collect(),
+        (ObjectKind::Loader, Role::Frontend | Role::Core) => LOADER.iter().collect(),
+        (ObjectKind::Libc | ObjectKind::Libssl | ObjectKind::Executable, Role::Core)
+        | (ObjectKind::Libzmq, Role::Frontend) => Vec::new(),
+    };
+    if object.kind == ObjectKind::Libc && role == Role::Frontend && uses_libuv {
+        hooks.push(&LIBC_SYSCALL);
+    }
+    if hooks.is_empty() {
+        return Ok((Vec::new(), Vec::new()));
+    }
+    let names: Vec<&str> = hooks.iter().map(|hook| hook.function).collect();
+    let functions = elf::functions(&object.path, &names)?;
+    Ok(place(object, &hooks, &functions))
+}
+
+fn place(object: &Object, hooks: &[&Hook], functions: &BTreeMap<String, Function>) -> (Vec<Probe>, Vec<Skip>) {
+    let mut probes = Vec::new();
+    let mut skips = Vec::new();
+    for hook in hooks {
+        let Some(function) = functions.get(hook.function) else {
+            if hook.need == Need::Must {
+                let why = "the symbol is in neither .dynsym nor .symtab".to_owned();
+                skips.push(Skip { what: format!("{} {}", object.name, hook.function), why });
+            }
+            continue;
+        };
+        for (distance, site) in sites(hook.at, &function.code) {
+            let probe = Probe {
+                program: hook.program,
+                function: hook.function,
+                path: object.path.clone(),
+                object: object.name.clone(),
+                file_offset: function.file_offset + distance,
+                cookie: cookie(hook.op, site),
+            };
+            // Aliases (recv and its twins) may share code: one attachment each place.
+            if !probes.iter().any(|known: &Probe| known.file_offset == probe.file_offset) {
+                probes.push(probe);
+            }
+        }
+    }
+    (probes, skips)
+}
+
+/// After `syscall` where there is one, else at `ret`, else at the tail jump, else the entry alone.
+fn sites(at: At, code: &[u8]) -> Vec<(u64, u64)> {
+    if at == At::Entry {
+        return vec![(0, site::ENTRY_ONLY)];
+    }
+    let places = code::places(code);
+    let of = |pick: fn(&Place) -> Option<(u64, u64)>| places.iter().filter_map(pick).collect::<Vec<_>>();
+    let after = of(|place| match place {
+        Place::AfterSyscall(at) => Some((*at, site::AFTER_SYSCALL)),
+        Place::Return(_) | Place::TailJump(_) => None,
+    });
+    if !after.is_empty() {
+        return after;
+    }
+    let mut ends = of(|place| match place {
+        Place::Return(at) => Some((*at, site::RETURN)),
+        Place::AfterSyscall(_) | Place::TailJump(_) => None,
+    });
+    if ends.is_empty() {
+        ends = of(|place| match place {
+            Place::TailJump(at) => Some((*at, site::TAIL_JUMP)),
+            Place::AfterSyscall(_) | Place::Return(_) => None,
+        });
+    }
+    if ends.is_empty() {
+        return vec![(0, site::ENTRY_ONLY)];
+    }
+    ends.insert(0, (0, site::ENTRY));
+    ends
+}
+
+#[cfg(all(test, target_arch = "x86_64"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_hit_after_syscall_is_preferred_to_two() {
+        assert_eq!(sites(At::Result, &[0x0f, 0x05, 0xc3]), [(2, site::AFTER_SYSCALL)]);
+        assert_eq!(sites(At::Result, &[0x90, 0xc3]), [(0, site::ENTRY), (1, site::RETURN)]);
+        assert_eq!(sites(At::Result, &[0xe9, 0, 0x10, 0, 0]), [(0, site::ENTRY), (0, site::TAIL_JUMP)]);
+        assert_eq!(sites(At::Result, &[0x90]), [(0, site::ENTRY_ONLY)]);
+        assert_eq!(sites(At::Entry, &[0x0f, 0x05, 0xc3]), [(0, site::ENTRY_ONLY)]);
+    }
+
+    #[test]
+    fn this_process_libc_shows_results_after_syscall() {
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+        let path = maps
+            .lines()
+            .find_map(|line| line.split_whitespace().last().filter(|path| path.contains("libc.so")))
+            .unwrap();
+        let object = Object { kind: ObjectKind::Libc, path: path.into(), name: path.into() };
+        let (probes, skips) = plan(&object, Role::Frontend, true).unwrap();
+        assert_eq!(skips, []);
+        for hook in LIBC {
+            assert!(probes.iter().any(|probe| probe.cookie & 0xff == hook.op), "{}", hook.function);
+        }
+        let write = probes.iter().find(|probe| probe.function == "write").unwrap();
+        assert_eq!(write.cookie >> 8, site::AFTER_SYSCALL);
+    }
+}
