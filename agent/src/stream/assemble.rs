@@ -6,7 +6,7 @@
 use crate::clock::MonoNs;
 
 /// Bytes of an assembly's buffer that stay allocated between frames.
-const KEPT_BYTES: usize = 256 << 10;
+const KEPT_BYTES: usize = 64 << 10;
 
 /// A piece of a frame, as [`ring::Event::Frame`](crate::ring::Event::Frame) carries it.
 #[derive(Debug, Clone, Copy)]
@@ -93,13 +93,13 @@ impl Assembly {
         let head = Head { at: piece.at, total: piece.total, more: piece.more };
         let total = usize::try_from(piece.total).unwrap_or(usize::MAX);
         if piece.offset == 0 {
+            self.buffer.clear();
+            self.buffer.shrink_to(KEPT_BYTES);
             if piece.bytes.len() == total {
                 self.state = State::Idle;
                 let Piece { at, bytes, more, .. } = *piece;
                 return Some(Frame { at, bytes, extent: Extent::Whole, more });
             }
-            self.buffer.clear();
-            self.buffer.shrink_to(KEPT_BYTES);
             self.state = State::Filling(head);
         }
         let offset = usize::try_from(piece.offset).unwrap_or(usize::MAX);
@@ -118,8 +118,7 @@ impl Assembly {
         }
         self.buffer.extend_from_slice(piece.bytes.get(..room).unwrap_or(piece.bytes));
         if self.buffer.len() == total {
-            let frame = self.end(head, Extent::Whole);
-            return Some(frame);
+            return Some(self.end(head, Extent::Whole));
         }
         (self.buffer.len() >= cap).then(|| self.end(head, Extent::Cut))
     }

@@ -44,6 +44,9 @@ pub(super) fn read(bytes: &[u8], at: MonoNs, vitals: &Vitals) -> Sent {
     if step.outputs.is_empty() && step.load.is_none() {
         return Sent::Other;
     }
+    if step.outputs.is_empty() {
+        step.load = step.load.map(without_defaults);
+    }
     distrust(&mut step, at, vitals);
     Sent::Step(step)
 }
@@ -201,6 +204,13 @@ fn load(cursor: &mut Cursor<'_>, step: &mut Step) -> Option<()> {
     load.waiting = load.waiting.map(|waiting| waiting.saturating_add(deferred.unwrap_or_default()));
     step.load = Some(load);
     Some(())
+}
+
+/// Notices to the data-parallel coordinator carry counts alone up to 0.24, with the default 0 for the
+/// KV usage; what runs uses some.
+fn without_defaults(load: Load) -> Load {
+    let counts_alone = load.kv_usage == Some(0.0) && load.running.is_some_and(|running| running > 0);
+    Load { kv_usage: load.kv_usage.filter(|_| !counts_alone), ..load }
 }
 
 /// Drops instants that cannot be: a step made after it was sent, and marks after their step.

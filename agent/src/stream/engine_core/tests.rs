@@ -239,6 +239,15 @@ fn what_is_no_outputs_is_told_apart() {
 }
 
 #[test]
+fn a_notice_to_the_coordinator_measures_no_kv_usage() {
+    for (running, kv_usage) in [(2, None), (0, Some(0.0))] {
+        let stats = [b"\x82\xb0num_running_reqs".as_slice(), &[running], b"\xaekv_cache_usage\xca\0\0\0\0"].concat();
+        let bench = Bench::new().sent(&[b"\x93\x00\x90", stats.as_slice()].concat());
+        assert_eq!(bench.step().load, Some(Load { running: Some(running.into()), waiting: None, kv_usage }));
+    }
+}
+
+#[test]
 fn only_the_first_frame_of_a_message_speaks() {
     let broken = b"\x92\x00\x91\x92\xc0\x90";
     let bench = Bench::new()
@@ -336,15 +345,15 @@ fn a_message_that_ends_early_is_never_a_step_or_a_request() {
 
 #[test]
 fn a_cap_cuts_outputs_to_a_loss_and_an_add_to_its_head() {
+    // Array header, id, header of the prompt.
+    let head = 3 + 2 + ID.len() + 3;
     for cap in 1..ADD.len() {
         let mut bench = Bench::with(Config { frame_bytes: cap, cores: 1 });
         bench.frame(Way::In, &[0]);
         bench.piece(Way::In, &ADD[..cap], 0, ADD.len(), false);
-        match bench.out.as_slice() {
-            [Message::Added { request, .. }] => {
-                assert_eq!((request.id.as_str(), request.prompt_tokens), (ID, Some(40)));
-            }
-            out => assert_eq!(out, [Message::EngineLost { engine: ENGINE, at: AT }], "{cap} bytes"),
+        assert_eq!(bench.letters(), if cap < head { "L" } else { "AL" }, "{cap} bytes");
+        if let Message::Added { request, .. } = &bench.out[0] {
+            assert_eq!((request.id.as_str(), request.prompt_tokens), (ID, Some(40)));
         }
         assert_eq!(bench.vitals.engine_lost.get(), 1);
     }
@@ -380,6 +389,15 @@ fn missing_pieces_are_one_loss_and_end_with_the_frame() {
     let mut told = told.lost();
     told.piece(Way::Out, &OUTPUTS[2 * third..], 2 * third, total, false);
     assert_eq!(told.sent(OUTPUTS).letters(), "LS", "the loss was told before the orphan");
+
+    let mut unheard = Bench::new().lost();
+    unheard.piece(Way::Out, &OUTPUTS[third..], third, total, false);
+    assert_eq!(unheard.sent(OUTPUTS).letters(), "LS", "nothing was known of the thread");
+
+    let mut head = Bench::new();
+    head.frame(Way::In, &[0]);
+    head.piece(Way::In, &ADD[..200], 0, ADD.len(), false);
+    assert_eq!(head.lost().letters(), "AL");
 
     let mut asked = Bench::new();
     asked.frame(Way::In, &[0]);
