@@ -18,6 +18,12 @@ use crate::vitals::Vitals;
 /// What the engine core's last words are.
 const DEAD: &[u8] = b"ENGINE_CORE_DEAD";
 
+/// Outputs of one message at most: as many requests run in no engine.
+const OUTPUTS: u32 = 1 << 16;
+
+/// Marks of one output at most.
+const MARKS: u32 = 1 << 12;
+
 /// What a frame that was sent is.
 #[derive(Debug)]
 pub(super) enum Sent {
@@ -78,8 +84,7 @@ fn step(cursor: &mut Cursor<'_>) -> Option<Step> {
         match key {
             Key::At(0) | Key::Named("engine_index") => step.index = cursor.one()?.count().unwrap_or_default(),
             Key::At(1) | Key::Named("outputs") => {
-                let Value::Array(n) = cursor.read()? else { return None };
-                for _ in 0..n {
+                for _ in 0..cursor.list(OUTPUTS)? {
                     step.outputs.push(output(cursor)?);
                 }
             }
@@ -134,12 +139,11 @@ fn finish(value: Value<'_>) -> Option<Finish> {
 
 fn marks(cursor: &mut Cursor<'_>) -> Option<Vec<(Mark, MonoNs)>> {
     let mut marks = Vec::new();
-    let Value::Array(n) = cursor.peek()? else {
+    if !matches!(cursor.peek()?, Value::Array(_)) {
         cursor.skip()?;
         return Some(marks);
-    };
-    cursor.read()?;
-    for _ in 0..n {
+    }
+    for _ in 0..cursor.list(MARKS)? {
         let (mut kind, mut at) = (None, None);
         cursor.fields(|key, cursor| {
             match key {

@@ -17,6 +17,9 @@ const RANK_AFTER_ARRIVAL: u32 = 3;
 /// Fields from the client index to the external id, in every version that has one.
 const EXTERNAL_AFTER_CLIENT: u32 = 5;
 
+/// Ids of one ABORT at most.
+const IDS: u32 = 1 << 16;
+
 /// What could be read of an ADD.
 #[derive(Debug)]
 pub(super) enum Asked {
@@ -129,9 +132,8 @@ fn params(cursor: &mut Cursor<'_>, added: &mut Added) -> Option<()> {
 /// Reads the ids of an ABORT.
 pub(super) fn abort(bytes: &[u8]) -> Option<Vec<String>> {
     let mut cursor = Cursor::new(bytes);
-    let Value::Array(n) = cursor.read()? else { return None };
     let mut ids = Vec::new();
-    for _ in 0..n {
+    for _ in 0..cursor.list(IDS)? {
         ids.push(cursor.read()?.text()?.to_owned());
     }
     cursor.is_at_end().then_some(ids)

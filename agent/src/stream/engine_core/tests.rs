@@ -430,6 +430,8 @@ fn a_thousand_outputs_in_pieces_are_one_step() {
 fn claims_of_length_cost_nothing() {
     let depth = [0x91].repeat(100_000);
     let nested = [[0x92, 0x00].as_slice(), &depth].concat();
+    let many = [b"\x92\x00\xdd\x00\x01\x00\x01".as_slice(), &b"\x92\xa1r\x90".repeat(65_537)].concat();
+    assert_eq!(Bench::new().sent(&many).letters(), "L");
     for bytes in [b"\x92\x00\xdd\xff\xff\xff\xff".as_slice(), b"\x93\x00\x90\xdf\xff\xff\xff\xff", &nested] {
         assert_eq!(Bench::new().sent(bytes).letters(), "L");
     }

@@ -193,6 +193,12 @@ impl<'a> Cursor<'a> {
         Some(())
     }
 
+    /// The header of a list of at most `most` items, which it must be: a byte of input can cost a
+    /// hundred of memory where items become values.
+    pub(super) fn list(&mut self, most: u32) -> Option<u32> {
+        if let Value::Array(n) = self.read()? { (n <= most).then_some(n) } else { None }
+    }
+
     /// Walks a structure; `each` must take exactly one value.
     pub(super) fn fields(&mut self, mut each: impl FnMut(Key<'a>, &mut Self) -> Option<()>) -> Option<()> {
         match self.read()? {
