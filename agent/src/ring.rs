@@ -1,5 +1,7 @@
 //! Kernel bytes in, [`Event`]s out: what the probes saw, in the order in which they saw it.
 
+pub mod tape;
+
 use crate::clock::MonoNs;
 use crate::ident::Conn;
 use crate::ident::Pid;

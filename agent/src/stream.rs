@@ -2,6 +2,9 @@
 //!
 //! Absent here: I/O, clocks, GPUs, exporters. Malformed input is a value or a count, never an error.
 
+pub mod assemble;
+pub mod engine_core;
+
 use crate::clock::MonoNs;
 use crate::ident::Conn;
 use crate::ident::EngineId;

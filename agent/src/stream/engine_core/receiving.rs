@@ -1,0 +1,119 @@
+//! Frames that an engine core received in: a type frame, then its payload. [`Message`]s out.
+
+use super::Report;
+use super::requests;
+use crate::stream::Message;
+use crate::stream::assemble::Assembly;
+use crate::stream::assemble::Extent;
+use crate::stream::assemble::Frame;
+use crate::stream::assemble::Piece;
+
+/// A type frame is one byte; a few more are tolerated. Payloads are longer.
+const TYPE_FRAME_BYTES: usize = 8;
+
+/// One thread's receiving side.
+#[derive(Debug, Default)]
+pub(super) struct Receiving {
+    assembly: Assembly,
+    /// The type frame just before, whose payload is due.
+    due: Option<Kind>,
+    /// Id and arrival time of the last ADD: frames are seen more than once.
+    last: Option<(String, u64)>,
+}
+
+/// What a type frame announces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Add,
+    Abort,
+    Other,
+}
+
+impl Receiving {
+    pub(super) fn piece(&mut self, piece: &Piece<'_>, cap: usize, report: &mut Report<'_>) {
+        let Self { assembly, due, last } = self;
+        if let Some(frame) = assembly.interrupted(piece) {
+            Self::frame(due, last, &frame, report);
+        }
+        if let Some(frame) = assembly.add(piece, cap) {
+            Self::frame(due, last, &frame, report);
+        }
+    }
+
+    /// Records were lost: what was under way is read as far as it came, and a payload needs a new type.
+    pub(super) fn gap(&mut self, report: &mut Report<'_>) {
+        let due = self.due.take();
+        if let Some(frame) = self.assembly.gap()
+            && due == Some(Kind::Add)
+            && let requests::Asked::Head(added) = requests::add(frame.bytes)
+        {
+            report.added(frame.at, added);
+        }
+    }
+
+    /// A payload counts right after its type frame only; other frames carry tensors, or are repeated.
+    fn frame(due: &mut Option<Kind>, last: &mut Option<(String, u64)>, frame: &Frame<'_>, report: &mut Report<'_>) {
+        if let Some(kind) = kind(frame) {
+            *due = Some(kind);
+            return;
+        }
+        let due = due.take();
+        if frame.extent != Extent::Whole {
+            Self::beginning(due, frame, report);
+            return;
+        }
+        let Some(due) = due else { return };
+        report.vitals.engine_messages.one();
+        match due {
+            Kind::Other => report.vitals.engine_other.one(),
+            Kind::Add => {
+                let requests::Asked::Whole { added, arrival } = requests::add(frame.bytes) else {
+                    report.undecoded(frame.at);
+                    return;
+                };
+                let this = arrival.map(|seconds| (added.id.clone(), seconds.to_bits()));
+                if this.is_none() || this != *last {
+                    report.added(frame.at, added);
+                }
+                *last = this;
+            }
+            Kind::Abort => match requests::abort(frame.bytes) {
+                Some(ids) => report.out.push(Message::Aborted { engine: report.engine, at: frame.at, ids }),
+                None => report.undecoded(frame.at),
+            },
+        }
+    }
+
+    /// A payload of which only the first bytes are there: an ADD begins with what matters most, but
+    /// what names its HTTP request stands at its end, so the loss is said even then.
+    fn beginning(due: Option<Kind>, frame: &Frame<'_>, report: &mut Report<'_>) {
+        if due == Some(Kind::Add)
+            && let requests::Asked::Head(added) = requests::add(frame.bytes)
+        {
+            report.added(frame.at, added);
+        }
+        match (due, frame.extent) {
+            (Some(Kind::Add | Kind::Abort), _) | (_, Extent::Lost) => report.lost(frame.at),
+            (Some(Kind::Other), _) => report.vitals.engine_other.one(),
+            (None, _) => {}
+        }
+    }
+
+    /// Whether a frame has begun and not ended.
+    pub(super) fn is_filling(&self) -> bool {
+        self.assembly.is_filling()
+    }
+}
+
+/// What a type frame announces; `None` for any other frame. Payloads are arrays or maps.
+fn kind(frame: &Frame<'_>) -> Option<Kind> {
+    if frame.extent != Extent::Whole || frame.bytes.len() > TYPE_FRAME_BYTES {
+        return None;
+    }
+    match frame.bytes.first()? {
+        0 => Some(Kind::Add),
+        1 => Some(Kind::Abort),
+        2..=0x0f => Some(Kind::Other),
+        _ => None,
+    }
+}
