@@ -1,0 +1,3 @@
+//! Suites that need neither root nor an engine.
+
+mod gpu;
