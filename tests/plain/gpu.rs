@@ -231,7 +231,7 @@ fn a_hanging_call_stalls_nobody() {
         });
     });
     let next = |wanted: fn(&State) -> bool| {
-        std::iter::from_fn(|| seen.recv_timeout(Duration::from_secs(60)).ok()).find(wanted).expect("a state in time")
+        std::iter::from_fn(|| seen.recv_timeout(Duration::from_mins(1)).ok()).find(wanted).expect("a state in time")
     };
     let present = |state: &State| matches!(state, State::Present { .. });
     let absent = |state: &State| matches!(state, State::Absent { .. });

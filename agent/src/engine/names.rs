@@ -213,7 +213,7 @@ mod tests {
                 for ((list, value), expected) in lists.iter().zip(&mut expected) {
                     if let Some(series) = list.get(age).or(list.last()) {
                         let label = series.only.map_or(String::new(), |(label, value)| format!("{label}=\"{value}\""));
-                        page += &format!("{}{{{label}}} {value}\n", series.name);
+                        page.push_str(&[series.name, "{", &label, "} ", &value.to_string(), "\n"].concat());
                         *expected = Some(*value);
                     }
                 }
