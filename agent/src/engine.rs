@@ -8,6 +8,8 @@ pub mod names;
 pub mod scrape;
 pub mod text;
 
+pub use scrape::run;
+
 /// An engine's gauges at one scrape; what it does not export is `None`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Sample {

@@ -4,6 +4,9 @@ use crate::clock::MonoNs;
 use serde::Serialize;
 
 pub mod nvml;
+pub mod sampler;
+
+pub use sampler::run;
 
 /// One GPU at one instant; what this GPU or driver does not tell is `None`.
 #[derive(Debug, Clone, PartialEq, Serialize)]

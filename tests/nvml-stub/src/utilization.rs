@@ -1,0 +1,31 @@
+//! How busy a GPU is. Scenario name: `utilization`.
+
+use crate::abi;
+use crate::abi::Return;
+use crate::device;
+use crate::device::Device;
+use crate::session;
+use std::ffi::c_uint;
+
+/// `nvmlUtilization_t`, in percent.
+#[repr(C)]
+struct Utilization {
+    gpu: c_uint,
+    memory: c_uint,
+}
+
+/// `nvmlDeviceGetUtilizationRates`
+///
+/// # Safety
+/// As in `nvml.h`: `rates` points to one writable structure.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn nvmlDeviceGetUtilizationRates(device: Device, rates: *mut Utilization) -> Return {
+    match session::gpu(device::index(device), "utilization") {
+        Ok(gpu) => {
+            let rates_now = Utilization { gpu: gpu.utilization_percent, memory: gpu.memory_utilization_percent };
+            // SAFETY: passed on.
+            unsafe { abi::put(rates, rates_now) }
+        }
+        Err(code) => code,
+    }
+}

@@ -1,0 +1,6 @@
+//! Suites that need neither root nor an engine.
+
+#[cfg(test)]
+mod engine;
+#[cfg(test)]
+mod gpu;
