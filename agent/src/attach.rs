@@ -77,26 +77,28 @@ impl Attach {
     }
 
     /// Follows one change; each probe that cannot be attached is a [`Skip`] and not a failure of the rest.
-    pub fn apply(&mut self, change: Change, vitals: &Vitals) -> Option<Attached> {
+    ///
+    /// `announce` hears of a new target before its first probe can fire.
+    pub fn apply(&mut self, change: Change, vitals: &Vitals, announce: &mut dyn FnMut(Attached)) {
         match change {
-            Change::Gone(pid) => self.leave(pid),
-            Change::Appeared(target) => self.follow(target, vitals),
+            Change::Gone(pid) => self.leave(pid, announce),
+            Change::Appeared(target) => self.follow(target, vitals, announce),
         }
     }
 
-    fn leave(&mut self, pid: Pid) -> Option<Attached> {
-        let attachment = self.attachments.remove(&pid)?;
+    fn leave(&mut self, pid: Pid, announce: &mut dyn FnMut(Attached)) {
+        let Some(attachment) = self.attachments.remove(&pid) else { return };
         self.object.forget(pid.0);
         tracing::info!(pid = pid.0, probes = attachment.links.len(), "detached");
-        Some(Attached::Left(pid))
+        announce(Attached::Left(pid));
     }
 
-    fn follow(&mut self, target: Target, vitals: &Vitals) -> Option<Attached> {
+    fn follow(&mut self, target: Target, vitals: &Vitals, announce: &mut dyn FnMut(Attached)) {
         let pid = target.process.pid;
         let known = self.attachments.get(&pid);
         // A pid that was used again, or a child that has become something else, starts from nothing.
         if known.is_some_and(|known| known.target.process != target.process || known.target.role != target.role) {
-            self.leave(pid);
+            self.leave(pid, announce);
         }
         let mut attachment = self.attachments.remove(&pid).unwrap_or_else(|| Attachment {
             target: target.clone(),
@@ -105,27 +107,28 @@ impl Attach {
             done: BTreeSet::new(),
             links: Vec::new(),
         });
-        let new = attachment.links.is_empty();
+        let new = attachment.done.is_empty();
+        if new {
+            announce(Attached::Follows {
+                process: target.process,
+                engine: target.engine,
+                kind: target.kind,
+                role: target.role,
+                late: target.late,
+            });
+        }
         if let Err(why) = self.object.follow(pid.0, self.turn_bytes) {
             attachment.skipped.push(Skip { what: format!("process {pid}"), why });
         }
         for file in target.objects.difference(&attachment.done.clone()) {
             self.attach_file(&target, file, &mut attachment, vitals);
         }
-        let follows = Attached::Follows {
-            process: target.process,
-            engine: target.engine,
-            kind: target.kind,
-            role: target.role,
-            late: target.late,
-        };
         let probes = attachment.links.len();
         if new {
             tracing::info!(pid = pid.0, role = ?target.role, late = target.late, probes, "attached");
         }
         attachment.target = target;
         self.attachments.insert(pid, attachment);
-        new.then_some(follows)
     }
 
     fn attach_file(&mut self, target: &Target, file: &File, attachment: &mut Attachment, vitals: &Vitals) {

@@ -78,22 +78,22 @@ pub enum Change {
     Gone(Pid),
 }
 
-/// Another server that the operator wants traced: each given field must fit.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Other {
-    /// The executable's file name.
-    pub exe: Option<String>,
-    /// A TCP port it listens on.
-    pub port: Option<u16>,
-    /// Its pid.
-    pub pid: Option<u32>,
+/// How a server is found that is no vLLM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Select {
+    /// By its executable: a path, a file name, or either with `*`.
+    Exe(String),
+    /// By the TCP port on which it listens.
+    Port(u16),
+    /// By its pid.
+    Pid(Pid),
 }
 
 /// What to look for beside vLLM.
 #[derive(Debug, Clone, Default)]
 pub struct Config {
     /// Other servers.
-    pub others: Vec<Other>,
+    pub others: Vec<Select>,
 }
 
 /// The processes known so far.
@@ -156,12 +156,67 @@ impl Discover {
     }
 
     fn is_other(&self, process: &Process) -> bool {
-        self.config.others.iter().any(|other| {
-            let asked = other.exe.is_some() || other.port.is_some() || other.pid.is_some();
-            asked
-                && other.exe.as_ref().is_none_or(|exe| process.exe_name() == exe)
-                && other.pid.is_none_or(|pid| process.id.pid == Pid(pid))
-                && other.port.is_none_or(|port| procfs::listens(process.id.pid, port))
+        self.config.others.iter().any(|select| match select {
+            Select::Exe(pattern) if pattern.contains('/') => fits(pattern, &process.exe),
+            Select::Exe(pattern) => fits(pattern, process.exe_name()),
+            Select::Port(port) => procfs::listening(process.id.pid).contains(port),
+            Select::Pid(pid) => process.id.pid == *pid,
         })
+    }
+}
+
+/// Whether `text` is `pattern`, where each `*` stands for any run of characters.
+fn fits(pattern: &str, text: &str) -> bool {
+    let Some((head, rest)) = pattern.split_once('*') else { return pattern == text };
+    let Some(mut text) = text.strip_prefix(head) else { return false };
+    let parts: Vec<&str> = rest.split('*').collect();
+    let Some((last, middle)) = parts.split_last() else { return true };
+    for part in middle {
+        match text.find(part).and_then(|at| text.get(at + part.len()..)) {
+            Some(after) => text = after,
+            None => return false,
+        }
+    }
+    text.ends_with(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_of_executables() {
+        let table = [
+            ("llama-server", "llama-server", true),
+            ("llama-server", "llama-server2", false),
+            ("llama*", "llama-server", true),
+            ("*/bin/llama*", "/usr/bin/llama-server", true),
+            ("*/bin/*-server", "/usr/bin/llama-server", true),
+            ("*/bin/*-server", "/usr/bin/llama", false),
+            ("a*a", "a", false),
+            ("*", "", true),
+        ];
+        for (pattern, text, expected) in table {
+            assert_eq!(fits(pattern, text), expected, "{pattern} {text}");
+        }
+    }
+
+    #[test]
+    fn a_server_named_by_its_pid_comes_and_goes_once() {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let pid = Pid(child.id());
+        let mut discover = Discover::new(Config { others: vec![Select::Pid(pid)] }, Pid(std::process::id()));
+        let of = |changes: Vec<Change>| {
+            changes.into_iter().filter(|change| match change {
+                Change::Appeared(target) => target.process.pid == pid,
+                Change::Gone(gone) => *gone == pid,
+            })
+        };
+        let first: Vec<Change> = of(discover.pass()).collect();
+        assert!(matches!(&first[..], [Change::Appeared(target)] if target.kind == EngineKind::Other && target.late));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(of(discover.pass()).collect::<Vec<_>>(), [Change::Gone(pid)]);
+        assert_eq!(of(discover.pass()).count(), 0);
     }
 }

@@ -274,21 +274,46 @@ fn first_bytes(buffer: u64, len: u64, accepted: bool) -> u32 {
     if bytes[1] == 3 && (bytes[0] == 22 || (bytes[0] == 23 && !accepted)) {
         return carries::TLS;
     }
-    // A method: capitals, then a space. Cut short, it may still become one.
-    let mut letters = 0_u32;
-    let mut space = false;
-    for i in 0..8 {
-        let byte = bytes[i];
-        if byte.is_ascii_uppercase() && !space {
-            letters += 1;
-        } else if byte == b' ' && letters >= 3 {
-            space = true;
-        } else if !space {
-            break;
-        }
+    // Cut short, an accepted connection's first word may still become a method.
+    if method(u64::from_le_bytes(bytes)) || (accepted && n < 8 && bytes[0].is_ascii_uppercase()) {
+        carries::PLAIN
+    } else {
+        carries::UNKNOWN
     }
-    let method = space && len >= 16 || letters == 7 && len >= 16 || (accepted && len < 16 && letters as u64 + 1 >= n as u64);
-    if method { carries::PLAIN } else { carries::UNKNOWN }
+}
+
+/// Whether eight bytes begin with an HTTP method and a space, or with the HTTP/2 preface.
+#[inline(always)]
+fn method(bytes: u64) -> bool {
+    const fn starts(word: &[u8]) -> (u64, u64) {
+        let mut value = 0;
+        let mut mask = 0;
+        let mut i = 0;
+        while i < word.len() {
+            value |= (word[i] as u64) << (8 * i);
+            mask |= 0xff << (8 * i);
+            i += 1;
+        }
+        (value, mask)
+    }
+    const POST: (u64, u64) = starts(b"POST ");
+    const GET: (u64, u64) = starts(b"GET ");
+    const HEAD: (u64, u64) = starts(b"HEAD ");
+    const PUT: (u64, u64) = starts(b"PUT ");
+    const PATCH: (u64, u64) = starts(b"PATCH ");
+    const DELETE: (u64, u64) = starts(b"DELETE ");
+    const OPTIONS: (u64, u64) = starts(b"OPTIONS ");
+    const CONNECT: (u64, u64) = starts(b"CONNECT ");
+    const PREFACE: (u64, u64) = starts(b"PRI * ");
+    bytes & POST.1 == POST.0
+        || bytes & GET.1 == GET.0
+        || bytes & HEAD.1 == HEAD.0
+        || bytes & PUT.1 == PUT.0
+        || bytes & PATCH.1 == PATCH.0
+        || bytes & DELETE.1 == DELETE.0
+        || bytes & OPTIONS.1 == OPTIONS.0
+        || bytes & CONNECT.1 == CONNECT.0
+        || bytes & PREFACE.1 == PREFACE.0
 }
 
 impl Moving {

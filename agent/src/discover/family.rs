@@ -54,22 +54,19 @@ fn file_name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 
-/// Whether this command line starts a vLLM server.
+/// Whether this command line is that of a vLLM server itself, and not of what started it (`timeout`, `sudo`).
 pub fn starts_vllm(cmdline: &[String]) -> bool {
-    let mut words = cmdline.iter().take(12).map(String::as_str).peekable();
-    let mut first = true;
-    while let Some(word) = words.next() {
-        let name = file_name(word);
-        let next = words.peek().copied();
-        if first && name.starts_with("vllm-rs") || name == "vllm" && next == Some("serve") {
-            return true;
-        }
-        if word == "-m" && next.is_some_and(|module| MODULES.contains(&module) || module == "vllm") {
-            return true;
-        }
-        first = false;
+    let words: Vec<&str> = cmdline.iter().take(12).map(|word| file_name(word)).collect();
+    let serves = |from: usize| words.get(from) == Some(&"vllm") && words.get(from + 1) == Some(&"serve");
+    match words.first() {
+        Some(program) if program.starts_with("vllm-rs") => true,
+        Some(&"vllm") => serves(0),
+        Some(program) if program.starts_with("python") => (1..words.len()).any(|at| {
+            let module = words.get(at).is_some_and(|word| *word == "-m");
+            serves(at) || module && words.get(at + 1).is_some_and(|name| *name == "vllm" || MODULES.contains(name))
+        }),
+        _ => false,
     }
-    false
 }
 
 /// The members of every vLLM among these processes, with their roles; workers and helpers are none.
@@ -131,6 +128,7 @@ mod tests {
             ("python -m vllm.entrypoints.openai.api_server --model m", true),
             ("python3 -O -m vllm.entrypoints.openai.api_server", true),
             ("/site-packages/vllm/vllm-rs frontend --listen-fd 3", true),
+            ("timeout 60 vllm serve model", false),
             ("vllm bench serve --model m", false),
             ("vllm chat", false),
             ("grep vllm serve.log", false),

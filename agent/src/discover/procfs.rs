@@ -39,19 +39,34 @@ pub fn mapped_files(pid: Pid) -> BTreeSet<String> {
     paths.collect()
 }
 
-/// Whether a process holds a TCP socket that listens on this port, in its own network namespace.
-pub fn listens(pid: Pid, port: u16) -> bool {
-    let Some(it) = open(pid) else { return false };
-    let tables = it.tcp().into_iter().chain(it.tcp6()).flatten();
-    let inodes: BTreeSet<u64> = tables
-        .filter(|entry| entry.state == TcpState::Listen && entry.local_address.port() == port)
-        .map(|entry| entry.inode)
+/// The TCP ports on which a process listens, in its own network namespace.
+pub fn listening(pid: Pid) -> BTreeSet<u16> {
+    let Some(it) = open(pid) else { return BTreeSet::new() };
+    let Ok(fds) = it.fd() else { return BTreeSet::new() };
+    let sockets: BTreeSet<u64> = fds
+        .filter_map(Result::ok)
+        .filter_map(|fd| if let FDTarget::Socket(inode) = fd.target { Some(inode) } else { None })
         .collect();
-    if inodes.is_empty() {
-        return false;
+    if sockets.is_empty() {
+        return BTreeSet::new();
     }
-    let Ok(fds) = it.fd() else { return false };
-    fds.filter_map(Result::ok).any(|fd| matches!(fd.target, FDTarget::Socket(inode) if inodes.contains(&inode)))
+    let tables = it.tcp().into_iter().chain(it.tcp6()).flatten();
+    tables
+        .filter(|entry| entry.state == TcpState::Listen && sockets.contains(&entry.inode))
+        .map(|entry| entry.local_address.port())
+        .collect()
+}
+
+/// The command line of a process.
+pub fn cmdline(pid: Pid) -> Vec<String> {
+    open(pid).and_then(|it| it.cmdline().ok()).unwrap_or_default()
+}
+
+/// Processor seconds (user and system) and resident bytes of this process.
+pub fn own_usage() -> Option<(f64, u64)> {
+    let stat = process::Process::myself().ok()?.stat().ok()?;
+    let seconds = (stat.utime + stat.stime) as f64 / procfs::ticks_per_second() as f64;
+    Some((seconds, stat.rss_bytes().get()))
 }
 
 fn open(pid: Pid) -> Option<process::Process> {
@@ -74,8 +89,8 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let own = Pid(std::process::id());
-        assert!(listens(own, port));
+        assert!(listening(own).contains(&port));
         drop(listener);
-        assert!(!listens(own, port));
+        assert!(!listening(own).contains(&port));
     }
 }
