@@ -2,6 +2,13 @@
 //!
 //! Absent here: I/O, clocks, GPUs, exporters. Malformed input is a value or a count, never an error.
 
+pub mod http;
+pub mod http1;
+pub mod json;
+pub mod openai;
+pub mod sse;
+pub mod table;
+
 use crate::clock::MonoNs;
 use crate::ident::Conn;
 use crate::ident::EngineId;
