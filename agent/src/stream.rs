@@ -4,6 +4,12 @@
 
 pub mod assemble;
 pub mod engine_core;
+pub mod http;
+pub mod http1;
+pub mod json;
+pub mod openai;
+pub mod sse;
+pub mod table;
 
 use crate::clock::MonoNs;
 use crate::ident::Conn;

@@ -1,0 +1,154 @@
+//! [`Event`]s of connections in, the HTTP half of [`Message`]s out.
+//!
+//! One [`Http`] serves all traced processes. Between calls a connection keeps counters, the few values
+//! that were asked for, and a header block while that is incomplete; no body is ever held.
+
+mod asks;
+mod connection;
+mod replies;
+
+use crate::clock::MonoNs;
+use crate::ident::Conn;
+use crate::ident::Pid;
+use crate::ring::Close;
+use crate::ring::Event;
+use crate::ring::ProcessChange;
+use crate::ring::Way;
+use crate::stream::Break;
+use crate::stream::Message;
+use crate::stream::http::asks::Asks;
+use crate::stream::http::connection::Connection;
+use crate::stream::http::connection::Context;
+use crate::stream::http::replies::Replies;
+use crate::stream::http1;
+use crate::stream::http1::collect::Collector;
+use crate::stream::table::Table;
+use crate::vitals::Vitals;
+
+/// Bounds of the HTTP side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Config {
+    /// Connections that are followed at a time.
+    pub connections: usize,
+    /// Bytes of a header block; a longer one is no HTTP to us.
+    pub head_bytes: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { connections: 65_536, head_bytes: 64 * 1024 }
+    }
+}
+
+/// A descriptor of a process. Connections without one are told apart by their opening.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Key {
+    pid: Pid,
+    fd: i32,
+    opened_ns: u64,
+}
+
+impl Key {
+    fn of(conn: Conn) -> Self {
+        Self { pid: conn.pid, fd: conn.fd, opened_ns: if conn.fd < 0 { conn.opened_ns } else { 0 } }
+    }
+}
+
+/// The HTTP side of all connections.
+#[derive(Debug)]
+pub struct Http {
+    config: Config,
+    table: Table<Key, Connection>,
+}
+
+impl Http {
+    /// Without any connection.
+    pub fn new(config: Config) -> Self {
+        Self { config, table: Table::new(config.connections) }
+    }
+
+    /// Reads one event; what it means is added to `out`. Events of engines mean nothing here.
+    pub fn push(&mut self, event: &Event<'_>, vitals: &Vitals, out: &mut Vec<Message>) {
+        match *event {
+            Event::Opened { conn, at } => {
+                let cx = &mut self.context(at, vitals, out);
+                if self.known(conn, cx).is_none() {
+                    let mut connection = Connection::new(conn, Asks::fresh());
+                    connection.replies = Replies::Head(Collector::new());
+                    self.insert(connection, cx);
+                }
+            }
+            Event::Data { conn, way, at, bytes, missing } => {
+                let cx = &mut self.context(at, vitals, out);
+                if self.known(conn, cx).is_none() {
+                    if way == Way::Out || !http1::looks_like_request(bytes) {
+                        return;
+                    }
+                    self.insert(Connection::new(conn, Asks::Seeking), cx);
+                }
+                let Some(connection) = self.known(conn, cx).filter(|known| !known.deaf) else { return };
+                match way {
+                    Way::In => connection.incoming(bytes, missing, cx),
+                    Way::Out => connection.outgoing(bytes, missing, cx),
+                }
+            }
+            Event::Blocked { conn, at } => {
+                let cx = &mut self.context(at, vitals, out);
+                if let Some(connection) = self.known(conn, cx) {
+                    connection.block(at);
+                }
+            }
+            Event::Closed { conn, at, how } => {
+                let cx = &mut self.context(at, vitals, out);
+                if self.known(conn, cx).is_some()
+                    && let Some(mut connection) = self.table.remove(&Key::of(conn))
+                {
+                    connection.close(how, cx);
+                }
+            }
+            Event::Lost { conn, at, .. } => {
+                let cx = &mut self.context(at, vitals, out);
+                if let Some(connection) = self.known(conn, cx) {
+                    connection.gap(cx);
+                }
+            }
+            Event::Process { pid, at, change: ProcessChange::Exited } => {
+                let cx = &mut self.context(at, vitals, out);
+                for mut connection in self.table.remove_where(|key| key.pid == pid) {
+                    connection.break_all(Break::ProcessGone, cx);
+                }
+            }
+            Event::Process { .. } | Event::Frame { .. } | Event::FramesLost { .. } => {}
+        }
+    }
+
+    fn context<'a>(&self, at: MonoNs, vitals: &'a Vitals, out: &'a mut Vec<Message>) -> Context<'a> {
+        Context { at, head_bytes: self.config.head_bytes, vitals, out }
+    }
+
+    /// The connection, if it is followed. A later one on the same descriptor ends the earlier one.
+    fn known(&mut self, conn: Conn, cx: &mut Context<'_>) -> Option<&mut Connection> {
+        let key = Key::of(conn);
+        if self.table.get_mut(&key).is_some_and(|known| known.conn.opened_ns < conn.opened_ns)
+            && let Some(mut replaced) = self.table.remove(&key)
+        {
+            replaced.close(Close::Replaced, cx);
+        }
+        self.table.get_mut(&key).filter(|known| known.conn == conn)
+    }
+
+    fn insert(&mut self, connection: Connection, cx: &mut Context<'_>) {
+        let key = Key::of(connection.conn);
+        // An event of a connection that the table has since replaced.
+        if self.table.get_mut(&key).is_some() {
+            return;
+        }
+        if let Some(mut evicted) = self.table.insert(key, connection, |known| known.open.is_empty()) {
+            cx.vitals.evicted.one();
+            evicted.break_all(Break::Evicted, cx);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

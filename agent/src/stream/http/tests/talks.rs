@@ -1,0 +1,256 @@
+//! Whole conversations as servers of this field hold them, and what they say.
+
+use super::*;
+
+/// Conversations that end as HTTP ends, with what they say.
+pub(super) fn conversations() -> Vec<(&'static str, Vec<Do>, Vec<&'static str>)> {
+    let told = "received 0 @1 tiny 91";
+    vec![
+        (
+            "a stream as uvicorn writes it",
+            vec![
+                Do::Open,
+                ask(chat()),
+                say(STREAM_HEAD),
+                say(event(ROLE)),
+                say(event(TOKEN)),
+                say(event(STOP)),
+                say(event("[DONE]")),
+                say(END),
+            ],
+            vec![
+                "begun 0 @1 Chat",
+                told,
+                "responded 0 @2 200 stream",
+                "said 0 @3",
+                "said 0 @4 content 0",
+                "said 0 @5 finish 0 stop usage 3/1",
+                "said 0 @6 last",
+                "ended 0 @7",
+            ],
+        ),
+        (
+            "a stream as hyper writes it: several events in one call, with keep-alive comments",
+            vec![
+                Do::Open,
+                ask(chat()),
+                say(format!("{STREAM_HEAD}{}", chunk(": ping\n\n"))),
+                say([event(ROLE), event(TOKEN), chunk(": ping\n\n"), event(STOP), event("[DONE]"), END.into()].concat()),
+            ],
+            vec![
+                "begun 0 @1 Chat",
+                told,
+                "responded 0 @2 200 stream",
+                "said 0 @3",
+                "said 0 @3 content 0",
+                "said 0 @3 finish 0 stop usage 3/1",
+                "said 0 @3 last",
+                "ended 0 @3",
+            ],
+        ),
+        (
+            "no stream, then the next request on the same connection",
+            vec![
+                Do::Open,
+                ask(chat()),
+                say(reply("200 OK", "", ANSWER)),
+                ask("GET /health HTTP/1.1\r\n\r\n"),
+                say(reply("200 OK", "", "")),
+                ask(chat()),
+                say(reply("200 OK", "", ANSWER)),
+            ],
+            vec![
+                "begun 0 @1 Chat",
+                told,
+                "responded 0 @2 200",
+                "said 0 @2 content 0 finish 0 length usage 2/4",
+                "ended 0 @2",
+                "begun 2 @5 Chat",
+                "received 2 @5 tiny 91",
+                "responded 2 @6 200",
+                "said 2 @6 content 0 finish 0 length usage 2/4",
+                "ended 2 @6",
+            ],
+        ),
+        (
+            "pipelined requests begin when it is their turn",
+            vec![
+                Do::Open,
+                ask([chat(), post("/v1/completions", "", r#"{"model":"m"}"#)].concat()),
+                say(STREAM_HEAD),
+                say(event(TOKEN)),
+                say([END, &reply("200 OK", "", "{}")].concat()),
+            ],
+            vec![
+                "begun 0 @1 Chat",
+                told,
+                "responded 0 @2 200 stream",
+                "said 0 @3 content 0",
+                "ended 0 @4",
+                "begun 1 @4 TextCompletion",
+                "received 1 @4 m 13",
+                "responded 1 @4 200",
+                "said 1 @4",
+                "ended 1 @4",
+            ],
+        ),
+        (
+            "a chunked request with an extension and a trailer, and 100 Continue",
+            vec![
+                Do::Open,
+                ask(
+                    "POST http://h/openai/v1/chat/completions?x=1 HTTP/1.1\r\nexpect: 100-continue\r\ntransfer-encoding: chunked\r\n\r\n",
+                ),
+                say("HTTP/1.1 100 Continue\r\n\r\n"),
+                ask("8;x=y\r\n{\"model\"\r\n"),
+                ask("5\r\n:\"m\"}\r\n0\r\nT: 1\r\n\r\n"),
+                say(reply("200 OK", "", "{}")),
+            ],
+            vec!["begun 0 @1 Chat", "received 0 @4 m 13", "responded 0 @5 200", "said 0 @5", "ended 0 @5"],
+        ),
+        (
+            "HEAD, 204 and 304 have no body whatever they announce",
+            vec![
+                Do::Open,
+                ask("HEAD / HTTP/1.1\r\n\r\nGET /a HTTP/1.1\r\n\r\nGET /b HTTP/1.1\r\n\r\n"),
+                say(
+                    "HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\nHTTP/1.1 204 No\r\n\r\nHTTP/1.1 304 No\r\ncontent-length: 5\r\n\r\n",
+                ),
+                ask(chat()),
+                say(reply("429 Too Many", "", r#"{"error":{"type":"rate","code":429}}"#)),
+            ],
+            vec![
+                "begun 3 @3 Chat",
+                "received 3 @3 tiny 91",
+                "responded 3 @4 429",
+                "said 3 @4 error rate",
+                "ended 3 @4",
+            ],
+        ),
+        (
+            "an answer before the body is complete",
+            vec![
+                Do::Open,
+                ask("POST /v1/chat/completions HTTP/1.1\r\ncontent-length: 10\r\n\r\n12345"),
+                say(reply("413 Too Large", "", "no")),
+                ask(["67890", &chat()].concat()),
+                say(reply("200 OK", "", "{}")),
+            ],
+            vec![
+                "begun 0 @1 Chat",
+                "responded 0 @2 413",
+                "ended 0 @2",
+                "begun 1 @3 Chat",
+                "received 1 @3 tiny 91",
+                "responded 1 @4 200",
+                "said 1 @4",
+                "ended 1 @4",
+            ],
+        ),
+        (
+            "a refusal instead of 100 Continue, and the body that never comes",
+            vec![
+                Do::Open,
+                ask("POST /v1/embeddings HTTP/1.1\r\nexpect: 100-continue\r\ncontent-length: 10\r\n\r\n"),
+                say(reply("417 No", "", "")),
+                ask(post("/v1/embeddings", "", r#"{"model":"e","input":"x"}"#)),
+                say(reply("200 OK", "", r#"{"data":[{"embedding":[0.1,-2e-5]}],"usage":{"prompt_tokens":3}}"#)),
+            ],
+            vec![
+                "begun 0 @1 Embeddings",
+                "responded 0 @2 417",
+                "ended 0 @2",
+                "begun 1 @3 Embeddings",
+                "received 1 @3 e 25",
+                "responded 1 @4 200",
+                "said 1 @4 usage 3/0",
+                "ended 1 @4",
+            ],
+        ),
+        (
+            "a response that ends with its connection",
+            vec![
+                Do::Open,
+                ask(chat()),
+                say("HTTP/1.0 200 OK\r\ncontent-type: text/event-stream\r\n\r\n"),
+                say("data: {\"choices\":[{\"text\":\"a\"}]}\r\n\r\ndata: [DONE]\r\n\r\n"),
+                Do::Close(Close::Local),
+            ],
+            vec![
+                "begun 0 @1 Chat",
+                told,
+                "responded 0 @2 200 stream",
+                "said 0 @3 content 0",
+                "said 0 @3 last",
+                "ended 0 @3",
+            ],
+        ),
+        (
+            "encoded bodies are framed and not read",
+            vec![
+                Do::Open,
+                ask(post("/v1/chat/completions", "Content-Encoding: gzip\r\n", "\x1f\x7fzip")),
+                say(reply("200 OK", "content-encoding: br\r\n", "{\"id\"")),
+                ask(chat()),
+                say(reply("500 Oh", "", "oh")),
+            ],
+            vec![
+                "begun 0 @1 Chat",
+                "received 0 @1 encoded 5",
+                "responded 0 @2 200",
+                "ended 0 @2",
+                "begun 1 @3 Chat",
+                "received 1 @3 tiny 91",
+                "responded 1 @4 500",
+                "ended 1 @4",
+            ],
+        ),
+        (
+            "the Responses API",
+            vec![
+                Do::Open,
+                ask(post("/v1/responses", "", r#"{"model":"r","input":"x"}"#)),
+                say(STREAM_HEAD),
+                say(chunk(
+                    "event: response.created\ndata: {\"type\":\"response.created\",\"response\":{\"id\":\"resp_1\"}}\n\n",
+                )),
+                say(event(r#"{"type":"response.output_text.delta","delta":"a"}"#)),
+                say([
+                    event(r#"{"type":"response.completed","response":{"usage":{"input_tokens":1,"output_tokens":2}}}"#),
+                    END.into(),
+                ]
+                .concat()),
+            ],
+            vec![
+                "begun 0 @1 Responses",
+                "received 0 @1 r 25",
+                "responded 0 @2 200 stream",
+                "said 0 @3",
+                "said 0 @4 content 0",
+                "said 0 @5 usage 1/2 last",
+                "ended 0 @5",
+            ],
+        ),
+        (
+            "messages, with an error in the middle",
+            vec![
+                Do::Open,
+                ask(post("/anthropic/v1/messages", "", r#"{"model":"c"}"#)),
+                say(STREAM_HEAD),
+                say(chunk("event: ping\ndata: {\"type\": \"ping\"}\n\n")),
+                say(event(r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"a"}}"#)),
+                say(event(r#"{"type":"error","error":{"type":"overloaded_error"}}"#)),
+                say(END),
+            ],
+            vec![
+                "begun 0 @1 Messages",
+                "received 0 @1 c 13",
+                "responded 0 @2 200 stream",
+                "said 0 @3",
+                "said 0 @4 content 0",
+                "said 0 @5 error overloaded_error",
+                "ended 0 @6",
+            ],
+        ),
+    ]
+}

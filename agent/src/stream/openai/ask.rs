@@ -1,0 +1,270 @@
+//! The body of an inference request in, in pieces; an [`AskBody`] out.
+
+use crate::stream::AskBody;
+use crate::stream::Operation;
+use crate::stream::json::Fault;
+use crate::stream::json::Scanner;
+use crate::stream::json::Value;
+use crate::stream::json::paths::Node;
+use crate::stream::json::paths::Row;
+use std::sync::LazyLock;
+
+#[derive(Debug, Clone, Copy)]
+enum Field {
+    Model,
+    Stream,
+    StreamOptions,
+    IncludeUsage,
+    N,
+    Temperature,
+    TopP,
+    TopK,
+    Seed,
+    MaxTokens,
+    MaxNewTokens,
+    Presence,
+    Frequency,
+    Repetition,
+    User,
+    Session,
+    Extras,
+    ExtraSession,
+    Prompt,
+    PromptItem,
+    Input,
+    InputItem,
+    Stop,
+    StopItem,
+}
+
+/// Kept of a string of which only matters whether something is in it.
+const SOME: usize = 4;
+/// Kept of names: model, user, session.
+const NAME: usize = 256;
+
+const ROWS: &[Row<Field>] = &[
+    ("model", Field::Model, NAME),
+    ("stream", Field::Stream, SOME),
+    ("stream_options", Field::StreamOptions, SOME),
+    ("stream_options.include_usage", Field::IncludeUsage, SOME),
+    ("n", Field::N, SOME),
+    ("temperature", Field::Temperature, SOME),
+    ("top_p", Field::TopP, SOME),
+    ("top_k", Field::TopK, SOME),
+    ("seed", Field::Seed, SOME),
+    ("max_tokens", Field::MaxTokens, SOME),
+    ("max_completion_tokens", Field::MaxNewTokens, SOME),
+    ("max_output_tokens", Field::MaxNewTokens, SOME),
+    ("presence_penalty", Field::Presence, SOME),
+    ("frequency_penalty", Field::Frequency, SOME),
+    ("repetition_penalty", Field::Repetition, SOME),
+    ("user", Field::User, NAME),
+    ("session_id", Field::Session, NAME),
+    ("vllm_xargs", Field::Extras, SOME),
+    ("vllm_xargs.session_id", Field::ExtraSession, NAME),
+    ("prompt", Field::Prompt, SOME),
+    ("prompt[]", Field::PromptItem, SOME),
+    ("input", Field::Input, SOME),
+    ("input[]", Field::InputItem, SOME),
+    ("stop", Field::Stop, SOME),
+    ("stop[]", Field::StopItem, SOME),
+    ("stop_sequences", Field::Stop, SOME),
+    ("stop_sequences[]", Field::StopItem, SOME),
+];
+
+static TREE: LazyLock<Node<Field>> = LazyLock::new(|| Node::default().with("", ROWS));
+
+#[derive(Debug, Default)]
+struct Draft {
+    body: AskBody,
+    max_tokens: Option<u64>,
+    max_new_tokens: Option<u64>,
+    session: Option<String>,
+    extra_session: Option<String>,
+}
+
+/// The state between two pieces of one body.
+#[derive(Debug)]
+pub struct AskScan {
+    operation: Operation,
+    scanner: Scanner<Field>,
+    draft: Draft,
+}
+
+impl AskScan {
+    /// Before the first byte of the body of such a request.
+    pub fn new(operation: Operation) -> Self {
+        Self { operation, scanner: Scanner::new(&TREE), draft: Draft::default() }
+    }
+
+    /// Reads on.
+    pub fn feed(&mut self, bytes: &[u8]) {
+        let (operation, draft) = (self.operation, &mut self.draft);
+        self.scanner.feed(bytes, &mut |field, value| draft.take(operation, field, value));
+    }
+
+    /// The body's end. What is no JSON says nothing but why.
+    pub fn finish(mut self) -> AskBody {
+        let (operation, draft) = (self.operation, &mut self.draft);
+        match self.scanner.finish(&mut |field, value| draft.take(operation, field, value)) {
+            Ok(()) => self.draft.finish(),
+            Err(Fault::NotJson) => AskBody { unread: Some("not_json"), ..AskBody::default() },
+            Err(Fault::Nesting) => AskBody { unread: Some("nesting"), ..AskBody::default() },
+        }
+    }
+}
+
+impl Draft {
+    fn take(&mut self, operation: Operation, field: Field, value: Value<'_>) {
+        if value == Value::Close {
+            return;
+        }
+        let body = &mut self.body;
+        let params = &mut body.params;
+        match field {
+            Field::Model => body.model = value.text(),
+            Field::Stream => body.stream = value.bool(),
+            Field::StreamOptions => body.include_usage = None,
+            Field::IncludeUsage => body.include_usage = value.bool(),
+            Field::N => params.n = value.unsigned(),
+            Field::Temperature => params.temperature = value.float(),
+            Field::TopP => params.top_p = value.float(),
+            Field::TopK => params.top_k = value.int(),
+            Field::Seed => params.seed = value.int(),
+            Field::MaxTokens => self.max_tokens = value.unsigned(),
+            Field::MaxNewTokens => self.max_new_tokens = value.unsigned(),
+            Field::Presence => params.presence_penalty = value.float(),
+            Field::Frequency => params.frequency_penalty = value.float(),
+            Field::Repetition => params.repetition_penalty = value.float(),
+            Field::User => body.user = value.text(),
+            Field::Session => self.session = value.text(),
+            Field::Extras => self.extra_session = None,
+            Field::ExtraSession => self.extra_session = value.text(),
+            Field::Prompt if operation == Operation::TextCompletion => body.prompts = start(value),
+            Field::PromptItem if operation == Operation::TextCompletion => body.prompts = more(body.prompts, value),
+            Field::Input if many_inputs(operation) => body.prompts = start(value),
+            Field::InputItem if many_inputs(operation) => body.prompts = more(body.prompts, value),
+            Field::Prompt | Field::PromptItem | Field::Input | Field::InputItem => {}
+            Field::Stop => body.stop = value.filled(),
+            Field::StopItem => body.stop = true,
+        }
+    }
+
+    fn finish(self) -> AskBody {
+        let mut body = self.body;
+        body.params.max_tokens = self.max_new_tokens.or(self.max_tokens);
+        body.session = self.session.or(self.extra_session);
+        body
+    }
+}
+
+/// Operations whose `input` is a list of prompts rather than a conversation.
+fn many_inputs(operation: Operation) -> bool {
+    matches!(operation, Operation::Embeddings | Operation::Pooling)
+}
+
+/// The prompts after a `prompt` itself: a string is one, a list starts at none.
+fn start(value: Value<'_>) -> Option<u32> {
+    match value {
+        Value::Text(_) => Some(1),
+        Value::Open => Some(0),
+        Value::Number(_) | Value::Bool(_) | Value::Null | Value::Close => None,
+    }
+}
+
+/// The prompts after one element of the list: a list of token ids is one prompt.
+fn more(so_far: Option<u32>, value: Value<'_>) -> Option<u32> {
+    match value {
+        Value::Text(_) | Value::Open => so_far.map(|prompts| prompts.saturating_add(1)),
+        Value::Number(_) => Some(1),
+        Value::Close | Value::Bool(_) | Value::Null => so_far,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stream::Params;
+
+    fn read(operation: Operation, text: &str) -> AskBody {
+        let mut scan = AskScan::new(operation);
+        scan.feed(text.as_bytes());
+        scan.finish()
+    }
+
+    #[test]
+    fn every_field_is_found() {
+        let body = read(
+            Operation::Chat,
+            r#"{"messages":[{"role":"user","content":"\"model\":\"x\", hi","model":"no"}],"temperature":0.5,"top_p":1,
+            "top_k":-1,"seed":42,"max_tokens":10,"max_completion_tokens":20,"n":2,"presence_penalty":0.1,
+            "frequency_penalty":-0.2,"repetition_penalty":1.1,"user":"u","vllm_xargs":{"session_id":"s"},
+            "stream":true,"stream_options":{"include_usage":true},"stop":["x"],"model":"tiny"}"#,
+        );
+        let params = Params {
+            temperature: Some(0.5),
+            top_p: Some(1.0),
+            top_k: Some(-1),
+            seed: Some(42),
+            max_tokens: Some(20),
+            n: Some(2),
+            presence_penalty: Some(0.1),
+            frequency_penalty: Some(-0.2),
+            repetition_penalty: Some(1.1),
+        };
+        let expected = AskBody {
+            model: Some("tiny".into()),
+            stream: Some(true),
+            include_usage: Some(true),
+            params,
+            user: Some("u".into()),
+            session: Some("s".into()),
+            stop: true,
+            ..AskBody::default()
+        };
+        assert_eq!(body, expected);
+    }
+
+    #[test]
+    fn the_last_of_two_keys_wins_and_a_wrong_type_is_unknown() {
+        let body = read(
+            Operation::Chat,
+            r#"{"model":"a","model":"b","stream":true,"stream":null,"stream_options":{"include_usage":true},
+            "stream_options":null,"max_completion_tokens":null,"max_tokens":7,"n":"2","temperature":{"model":"c"},
+            "stop":["a"],"stop":[],"session_id":"top","vllm_xargs":{"session_id":"below"}}"#,
+        );
+        assert_eq!(body.model.as_deref(), Some("b"));
+        assert_eq!((body.stream, body.include_usage, body.params.n, body.params.temperature), (None, None, None, None));
+        assert_eq!((body.params.max_tokens, body.stop, body.session.as_deref()), (Some(7), false, Some("top")));
+    }
+
+    #[test]
+    fn prompts_are_counted() {
+        for (prompt, expected) in [
+            (r#""one""#, Some(1)),
+            (r#"["a","b","c"]"#, Some(3)),
+            ("[1,2,3]", Some(1)),
+            ("[[1,2],[3]]", Some(2)),
+            ("[]", Some(0)),
+            ("null", None),
+        ] {
+            let completion = format!(r#"{{"prompt":{prompt},"input":"not this"}}"#);
+            assert_eq!(read(Operation::TextCompletion, &completion).prompts, expected, "{prompt}");
+            let embedding = format!(r#"{{"input":{prompt}}}"#);
+            assert_eq!(read(Operation::Embeddings, &embedding).prompts, expected, "{prompt}");
+        }
+        assert_eq!(read(Operation::Responses, r#"{"input":["a","b"]}"#).prompts, None);
+    }
+
+    #[test]
+    fn unreadable_bodies_say_why_and_nothing_else() {
+        for (text, why) in [
+            ("", "not_json"),
+            (r#"{"model":"x","n":2"#, "not_json"),
+            ("--boundary\r\nContent-Disposition: form-data\r\n", "not_json"),
+            (&"[".repeat(600), "nesting"),
+        ] {
+            assert_eq!(read(Operation::Chat, text), AskBody { unread: Some(why), ..AskBody::default() });
+        }
+    }
+}
