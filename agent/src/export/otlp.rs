@@ -1,0 +1,1 @@
+//! Finished requests and snapshots in, OTLP out.
