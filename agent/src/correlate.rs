@@ -146,3 +146,17 @@ pub struct Snapshot {
     /// What the agent uses, where it was read.
     pub own: Option<Own>,
 }
+
+impl Snapshot {
+    /// Requests recorded and complete, of those that are recorded or were seen and are no longer in
+    /// flight; `None` before the first. A request that was seen and is not yet counted as in flight makes
+    /// it a little low for a moment, never high.
+    pub fn coverage(&self) -> Option<f64> {
+        let count = |field| self.vitals.get(field).copied().unwrap_or(0);
+        let in_flight: u64 = self.targets.iter().map(|target| u64::from(target.in_flight)).sum();
+        let recorded = count("requests_recorded");
+        let due = count("requests_seen").saturating_sub(in_flight).max(recorded);
+        let complete = recorded.saturating_sub(count("requests_incomplete"));
+        (due > 0).then(|| complete as f64 / due as f64)
+    }
+}

@@ -188,3 +188,20 @@ fn what_is_gone_leaves_no_gauge() {
     busy.targets(vec![target()]);
     assert_eq!(busy.snapshot(at(0)).targets[0].in_flight, 0);
 }
+
+#[test]
+fn coverage_is_the_share_of_whole_records() {
+    let correlator = correlator(&Settings::default());
+    let blank = snapshot(&correlator);
+    assert_eq!(blank.coverage(), None);
+    let with = |seen: u64, recorded: u64, incomplete: u64, in_flight: u32| {
+        let counts = [("requests_seen", seen), ("requests_recorded", recorded), ("requests_incomplete", incomplete)];
+        let targets = vec![crate::correlate::TargetView { in_flight, ..target() }];
+        let vitals = counts.map(|(name, count)| (name.to_owned(), count)).into();
+        Snapshot { vitals, targets, ..(*blank).clone() }.coverage()
+    };
+    assert_eq!(with(10, 10, 0, 0), Some(1.0));
+    assert_eq!(with(12, 8, 2, 4), Some(0.75));
+    assert_eq!(with(10, 5, 0, 0), Some(0.5), "a request without a record is not covered");
+    assert_eq!(with(3, 4, 0, 0), Some(1.0), "an engine request without HTTP is a record too");
+}

@@ -135,7 +135,7 @@ fn gpus<'a>(snapshot: &'a Snapshot, page: &mut Page<'a>) {
 
 fn agent<'a>(snapshot: &'a Snapshot, page: &mut Page<'a>) {
     const NONE: [&str; 0] = [];
-    page.put(&catalog::COVERAGE, NONE, coverage(snapshot).map(Value::Real));
+    page.put(&catalog::COVERAGE, NONE, snapshot.coverage().map(Value::Real));
     page.put(&catalog::SERIES_OVERFLOW, NONE, Value::Whole(snapshot.series_overflow));
     page.put(&catalog::AGENT_CPU, NONE, snapshot.own.map(|own| Value::Real(own.cpu_seconds)));
     page.put(&catalog::AGENT_MEMORY, NONE, snapshot.own.map(|own| Value::Whole(own.memory_bytes)));
@@ -143,15 +143,4 @@ fn agent<'a>(snapshot: &'a Snapshot, page: &mut Page<'a>) {
     for vital in catalog::VITALS {
         page.put(&vital.metric, NONE, snapshot.vitals.get(vital.field).copied().map(Value::Whole));
     }
-}
-
-/// Requests recorded and complete, of those that are recorded or were seen and are no longer in flight.
-/// A request seen before it is counted as in flight makes it a little low for a moment, never high.
-pub fn coverage(snapshot: &Snapshot) -> Option<f64> {
-    let count = |field| snapshot.vitals.get(field).copied().unwrap_or(0);
-    let in_flight: u64 = snapshot.targets.iter().map(|target| u64::from(target.in_flight)).sum();
-    let recorded = count("requests_recorded");
-    let due = count("requests_seen").saturating_sub(in_flight).max(recorded);
-    let complete = recorded.saturating_sub(count("requests_incomplete"));
-    (due > 0).then(|| complete as f64 / due as f64)
 }

@@ -41,7 +41,7 @@ impl Default for Policy {
             first: Duration::from_secs(1),
             longest: Duration::from_secs(30),
             attempts: 20,
-            patience: Duration::from_secs(300),
+            patience: Duration::from_mins(5),
         }
     }
 }

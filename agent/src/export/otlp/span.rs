@@ -21,7 +21,7 @@ const SAMPLED: u32 = 1;
 
 /// How many spans a finished request makes.
 pub fn count(finished: &Finished) -> u64 {
-    1 + phases(&finished.request).filter(Option::is_some).count() as u64
+    1 + phases(&finished.request).flatten().count() as u64
 }
 
 /// The spans of a finished request, the SERVER span first.
@@ -257,10 +257,11 @@ mod tests {
         busy().update(Update::Ended(Box::new(request)), ANCHOR).unwrap()
     }
 
+    #[expect(clippy::use_debug, reason = "the golden shows values with their types")]
     fn render(spans: &[Span]) -> String {
         let mut out = String::new();
         for span in spans {
-            let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+            let hex = |bytes: &[u8]| bytes.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
             writeln!(
                 out,
                 "{} kind={} trace={} span={} parent={} flags={:#x} {} -> {} status={:?}",

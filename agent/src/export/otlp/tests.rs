@@ -51,6 +51,7 @@ impl Collector {
         (collector, url)
     }
 
+    #[expect(clippy::unused_async, reason = "a handler is async")]
     async fn answer(
         State(collector): State<Arc<Self>>,
         uri: Uri,
@@ -74,7 +75,7 @@ fn settings(url: &str, protocol: Protocol) -> Settings {
         protocol,
         headers: Headers(vec![("x-tenant".to_owned(), "a".to_owned())]),
         compression: Compression::None,
-        timeout: Duration::from_secs(60),
+        timeout: Duration::from_mins(1),
         certificate: None,
         client: None,
     };
@@ -83,14 +84,14 @@ fn settings(url: &str, protocol: Protocol) -> Settings {
         metrics: None,
         resource: vec![("service.name".to_owned(), "test".to_owned())],
         queue_bytes: 1 << 20,
-        interval: Duration::from_secs(3_600),
+        interval: Duration::from_hours(1),
         linger: Duration::from_millis(1),
-        flush: Duration::from_secs(60),
+        flush: Duration::from_mins(1),
         retry: Policy {
             first: Duration::from_millis(1),
             longest: Duration::from_millis(2),
             attempts: 3,
-            patience: Duration::from_secs(60),
+            patience: Duration::from_mins(1),
         },
     }
 }

@@ -331,7 +331,10 @@ fn pem(path: Option<&PathBuf>) -> Result<Option<Vec<u8>>, String> {
     path.map(read).transpose()
 }
 
-fn client_pem(endpoint: &Endpoint) -> Result<Option<(Vec<u8>, Vec<u8>)>, String> {
+/// Our own certificate and its key, both as PEM.
+type ClientPem = (Vec<u8>, Vec<u8>);
+
+fn client_pem(endpoint: &Endpoint) -> Result<Option<ClientPem>, String> {
     let Some((certificate, key)) = &endpoint.client else { return Ok(None) };
     Ok(pem(Some(certificate))?.zip(pem(Some(key))?))
 }
