@@ -11,10 +11,26 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+pub mod bounds;
+pub mod labels;
 pub mod state;
+pub mod totals;
+pub mod trace;
 pub mod window;
 
+#[cfg(test)]
+pub(crate) mod sample;
+#[cfg(test)]
+mod tests;
+
+/// The model label of names that no engine has served, and of series beyond the cap.
+pub const OTHER: &str = "other";
+
+/// The error type, and the status beside it, of outcomes beyond the bound.
+pub const OTHER_ERROR: &str = "_OTHER";
+
 /// Who a span is and whose child.
+#[expect(clippy::struct_field_names, reason = "the names that the trace context standard gives them")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trace {
     /// 16 bytes.
@@ -39,9 +55,9 @@ pub struct Finished {
     /// The tie between the clocks when it ended.
     pub anchor: Anchor,
     /// GPUs of the node when it ended.
-    pub gpus: Vec<crate::gpu::Sample>,
+    pub gpus: Arc<[crate::gpu::Sample]>,
     /// Its engine's gauges at the last scrape before its end.
-    pub engine_sample: Option<crate::engine::Sample>,
+    pub engine_sample: Option<Arc<crate::engine::Sample>>,
 }
 
 /// What tells one time series from another; `model` is bounded (names served with success, else `other`).
@@ -53,35 +69,6 @@ pub struct Series {
     pub model: String,
     /// The operation's name, `unknown` for engine-only requests.
     pub operation: &'static str,
-}
-
-/// Cumulative figures of one series.
-#[derive(Debug, Clone, Default)]
-pub struct Totals {
-    /// Requests by (status or `unobserved`, error type or empty).
-    pub requests: BTreeMap<(String, String), u64>,
-    /// Prompt tokens.
-    pub input_tokens: u64,
-    /// Prompt tokens found in the prefix cache.
-    pub cached_tokens: u64,
-    /// Tokens delivered.
-    pub output_tokens: u64,
-    /// Tokens made by the engine.
-    pub engine_tokens: u64,
-    /// Tokens made and not delivered, of requests whose caller left.
-    pub wasted_tokens: u64,
-    /// Preemptions.
-    pub preemptions: u64,
-    /// Duration by error type (empty: none), seconds.
-    pub duration: BTreeMap<String, window::Histogram>,
-    /// Time to first token, seconds; streams without an error.
-    pub ttft: window::Histogram,
-    /// Time per output token, seconds; without an error.
-    pub tpot: window::Histogram,
-    /// Gaps between content-carrying writes, seconds.
-    pub itl: window::Histogram,
-    /// Each phase by name, seconds.
-    pub phases: BTreeMap<&'static str, window::Histogram>,
 }
 
 /// A traced process as the outside sees it.
@@ -120,6 +107,15 @@ pub struct CoreView {
     pub live: u32,
 }
 
+/// What the agent itself uses, from `/proc/self`.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Own {
+    /// Processor seconds, user and system, since it started.
+    pub cpu_seconds: f64,
+    /// Resident bytes; the pages of a ring count twice, because they are mapped twice.
+    pub memory_bytes: u64,
+}
+
 /// Everything a reader may see, immutable.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
@@ -127,10 +123,10 @@ pub struct Snapshot {
     pub at: MonoNs,
     /// The tie between the clocks then.
     pub anchor: Anchor,
+    /// Since when totals count.
+    pub started: Anchor,
     /// Totals by series.
-    pub series: Arc<BTreeMap<Series, Totals>>,
-    /// Exemplars: the last finished request of each series, for OpenMetrics and OTLP.
-    pub exemplars: Arc<BTreeMap<Series, Exemplar>>,
+    pub series: Arc<BTreeMap<Series, totals::Totals>>,
     /// Traced processes.
     pub targets: Vec<TargetView>,
     /// Engine cores.
@@ -138,28 +134,29 @@ pub struct Snapshot {
     /// The GPUs.
     pub gpus: crate::gpu::State,
     /// Scraped engines.
-    pub engines: Vec<crate::engine::Sample>,
+    pub engines: Vec<Arc<crate::engine::Sample>>,
     /// Finished requests, newest first, bounded.
     pub requests: Arc<Vec<Arc<Finished>>>,
     /// How many finished requests are kept at most.
     pub requests_kept: usize,
-    /// Series that the cap turned into `other`.
+    /// Requests whose series the cap turned into `other`, and names that found no room.
     pub series_overflow: u64,
+    /// The agent's own counters by their names in [`Vitals`](crate::vitals::Vitals).
+    pub vitals: BTreeMap<String, u64>,
+    /// What the agent uses, where it was read.
+    pub own: Option<Own>,
 }
 
-/// A pointer from a histogram to a trace.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Exemplar {
-    /// The trace.
-    pub trace_id: [u8; 16],
-    /// The span.
-    pub span_id: [u8; 8],
-    /// Unix nanoseconds of the request's end.
-    pub unix_ns: u64,
-    /// Duration, seconds.
-    pub duration: Option<f64>,
-    /// Time to first token, seconds.
-    pub ttft: Option<f64>,
-    /// Time per output token, seconds.
-    pub tpot: Option<f64>,
+impl Snapshot {
+    /// Requests recorded and complete, of those that are recorded or were seen and are no longer in
+    /// flight; `None` before the first. A request that was seen and is not yet counted as in flight makes
+    /// it a little low for a moment, never high.
+    pub fn coverage(&self) -> Option<f64> {
+        let count = |field| self.vitals.get(field).copied().unwrap_or(0);
+        let in_flight: u64 = self.targets.iter().map(|target| u64::from(target.in_flight)).sum();
+        let recorded = count("requests_recorded");
+        let due = count("requests_seen").saturating_sub(in_flight).max(recorded);
+        let complete = recorded.saturating_sub(count("requests_incomplete"));
+        (due > 0).then(|| complete as f64 / due as f64)
+    }
 }

@@ -1,1 +1,4 @@
 //! The snapshot in, JSON out.
+
+pub mod api;
+pub mod record;

@@ -81,7 +81,7 @@ pub struct Vitals {
     pub evicted: Count,
     /// Updates that a full channel dropped.
     pub updates_dropped: Count,
-    /// Finished requests put out of the export queue before they were sent.
+    /// Spans that will never reach the collector: queue full, refused, or given up.
     pub spans_dropped: Count,
     /// Spans that the collector accepted.
     pub spans_sent: Count,

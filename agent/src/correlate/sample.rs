@@ -1,0 +1,223 @@
+//! Example requests for the tests of this room and of those right of it.
+
+use crate::clock::Anchor;
+use crate::clock::MonoNs;
+use crate::correlate::TargetView;
+use crate::correlate::state::Correlator;
+use crate::correlate::state::Settings;
+use crate::ident::EngineId;
+use crate::ident::EngineKind;
+use crate::ident::Pid;
+use crate::ident::ProcessId;
+use crate::request::EngineAt;
+use crate::request::EngineRequest;
+use crate::request::ITL_BOUNDS_NS;
+use crate::request::Incomplete;
+use crate::request::Itl;
+use crate::request::Join;
+use crate::request::Phases;
+use crate::request::Request;
+use crate::request::Update;
+use crate::stream::Finish;
+use crate::stream::Load;
+use crate::stream::Operation;
+use crate::stream::Params;
+use crate::stream::Role;
+use crate::vitals::Vitals;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Monotonic 10 s is this Unix second.
+pub(crate) const ANCHOR: Anchor = Anchor { mono: MonoNs(10_000_000_000), unix_ns: 1_700_000_000_000_000_000 };
+
+pub(crate) const ENGINE: EngineId = EngineId(ProcessId { pid: Pid(40), start_ticks: 7 });
+
+pub(crate) fn ms(at: u64) -> MonoNs {
+    MonoNs(20_000_000_000 + at * 1_000_000)
+}
+
+/// A streamed chat request that began at 0 ms, made 5 tokens and ended at 400 ms.
+pub(crate) fn streamed(serial: u64) -> Request {
+    let load = |running| Some(Load { running: Some(running), waiting: Some(1), kv_usage: Some(0.25) });
+    Request {
+        serial,
+        pid: Pid(41),
+        engine: Some(ENGINE),
+        kind: EngineKind::Vllm,
+        engine_requests: vec![EngineRequest {
+            id: "chatcmpl-1-abcdef12".to_owned(),
+            external_id: Some("chatcmpl-1".to_owned()),
+            client_index: Some(0),
+            engine: Pid(42),
+            added: Some(ms(14)),
+            queued: Some(ms(15)),
+            scheduled: Some(ms(45)),
+            first_output: Some(ms(145)),
+            last_output: Some(ms(345)),
+            aborted: None,
+            preemptions: 1,
+            preempted_ns: 2_000_000,
+            prompt_tokens: Some(12),
+            cached_tokens: Some(4),
+            output_tokens: 5,
+            engine_tokens: 5,
+            overrun_tokens: 0,
+            finish: Some(Finish::Length),
+        }],
+        join: Join::Id,
+        incomplete: Vec::new(),
+        method: Some("POST".to_owned()),
+        path: Some("/v1/chat/completions".to_owned()),
+        operation: Some(Operation::Chat),
+        x_request_id: Some("rq \"1\"".to_owned()),
+        traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned()),
+        user: Some("ada".to_owned()),
+        session: None,
+        model: Some("tiny".to_owned()),
+        response_model: Some("tiny".to_owned()),
+        response_id: Some("chatcmpl-1".to_owned()),
+        status: Some(200),
+        error_type: None,
+        finish_reasons: vec!["length".to_owned()],
+        stream: Some(true),
+        params: Params { temperature: Some(0.5), max_tokens: Some(5), ..Params::default() },
+        input_tokens: Some(12),
+        cached_tokens: Some(4),
+        output_tokens: Some(5),
+        output_tokens_estimated: false,
+        reasoning_tokens: None,
+        engine_tokens: Some(5),
+        accepted: Some(ms(0)),
+        received: Some(ms(5)),
+        first_byte: Some(ms(6)),
+        first_output: Some(ms(145)),
+        first_content: Some(ms(150)),
+        last_output: Some(ms(345)),
+        finished: ms(400),
+        phases: Phases {
+            receive: Some(5_000_000),
+            frontend: Some(10_000_000),
+            queue: Some(30_000_000),
+            prefill: Some(100_000_000),
+            decode: Some(200_000_000),
+            deliver: Some(55_000_000),
+        },
+        tpot_seconds: Some(0.05),
+        itl: Some(Itl { count: 4, sum_ns: 200_000_000, max_ns: 60_000_000, buckets: itl_buckets(&[(6, 3), (7, 1)]) }),
+        blocked_ns: 3_000_000,
+        preemptions: Some(1),
+        engine_at: EngineAt { queued: load(1), first_token: load(2), finish: load(0) },
+        null_reasons: BTreeMap::from([("reasoning_tokens", "usage_without_it"), ("session", "not_sent")]),
+    }
+}
+
+/// A request that another server refused: no engine side, no stream, no tokens.
+pub(crate) fn refused(serial: u64) -> Request {
+    Request {
+        serial,
+        kind: EngineKind::Other,
+        engine: None,
+        engine_requests: Vec::new(),
+        join: Join::None,
+        incomplete: vec![Incomplete::RecordsLost],
+        traceparent: None,
+        x_request_id: None,
+        model: Some("invented".to_owned()),
+        response_model: None,
+        response_id: None,
+        status: Some(429),
+        error_type: Some("429".to_owned()),
+        finish_reasons: Vec::new(),
+        stream: Some(false),
+        input_tokens: None,
+        cached_tokens: None,
+        output_tokens: None,
+        engine_tokens: None,
+        first_output: None,
+        first_content: None,
+        last_output: None,
+        finished: ms(20),
+        phases: Phases { receive: Some(5_000_000), ..Phases::default() },
+        tpot_seconds: None,
+        itl: None,
+        blocked_ns: 0,
+        preemptions: None,
+        engine_at: EngineAt::default(),
+        null_reasons: BTreeMap::from([("output_tokens", "refused")]),
+        ..streamed(serial)
+    }
+}
+
+fn itl_buckets(filled: &[(usize, u64)]) -> Vec<u64> {
+    let mut buckets = vec![0; ITL_BOUNDS_NS.len() + 1];
+    for (bucket, count) in filled {
+        buckets[*bucket] = *count;
+    }
+    buckets
+}
+
+pub(crate) fn target() -> TargetView {
+    TargetView {
+        pid: Pid(41),
+        engine: ENGINE,
+        kind: EngineKind::Vllm,
+        role: Role::Frontend,
+        attached: vec!["libc.so.6: read, write".to_owned()],
+        skipped: vec!["libssl: not loaded".to_owned()],
+        in_flight: 0,
+    }
+}
+
+/// Ids that count up from 1, the same in every run.
+pub(crate) fn correlator(settings: &Settings) -> Correlator {
+    let mut next = 0_u8;
+    let random = move |bytes: &mut [u8]| {
+        next = next.wrapping_add(1);
+        bytes.fill(next);
+    };
+    Correlator::new(settings, Arc::new(Vitals::default()), ANCHOR, Box::new(random))
+}
+
+/// A correlator that knows a bit of everything.
+pub(crate) fn busy() -> Correlator {
+    let busy = correlator(&Settings::default());
+    busy.targets(vec![target()]);
+    busy.update(Update::InFlight { pid: Pid(41), requests: 3 }, ANCHOR);
+    busy.update(
+        Update::Engine {
+            core: Pid(42),
+            engine: ENGINE,
+            at: ms(100),
+            load: Load { running: Some(2), waiting: Some(0), kv_usage: Some(0.5) },
+            queued_tokens: 12,
+            live: 2,
+        },
+        ANCHOR,
+    );
+    busy.gpu(crate::gpu::State::Present {
+        driver: Some("570.1".to_owned()),
+        gpus: vec![crate::gpu::Sample {
+            index: 0,
+            uuid: "GPU-1".to_owned(),
+            name: Some("Stub 80GB".to_owned()),
+            at: ms(90),
+            memory_used_bytes: Some(1_000),
+            memory_total_bytes: Some(4_000),
+            utilization: Some(0.75),
+            memory_utilization: None,
+        }],
+    });
+    busy.engine(crate::engine::Sample {
+        engine: ENGINE,
+        at: ms(80),
+        running: Some(2.0),
+        waiting: None,
+        kv_usage: Some(0.5),
+        models: vec!["tiny".to_owned()],
+    });
+    busy.own(crate::correlate::Own { cpu_seconds: 1.5, memory_bytes: 4_096 });
+    for request in [streamed(1), refused(2)] {
+        busy.update(Update::Ended(Box::new(request)), ANCHOR);
+    }
+    busy
+}

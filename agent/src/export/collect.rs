@@ -1,0 +1,146 @@
+//! The snapshot in, families of samples out: what all three formats render.
+
+use crate::correlate::Snapshot;
+use crate::correlate::window::Histogram;
+use crate::export::catalog;
+use crate::export::catalog::Metric;
+use crate::gpu;
+use std::borrow::Cow;
+
+/// One metric with its samples, at least one.
+#[derive(Debug)]
+pub struct Family<'a> {
+    /// The metric.
+    pub metric: &'static Metric,
+    /// Its samples.
+    pub samples: Vec<Sample<'a>>,
+}
+
+/// One sample.
+#[derive(Debug)]
+pub struct Sample<'a> {
+    /// Label values in the order of [`Metric::labels`]; empty stands for none.
+    pub labels: Vec<Cow<'a, str>>,
+    /// The value.
+    pub value: Value<'a>,
+}
+
+/// The value of a sample.
+#[derive(Debug, Clone, Copy)]
+pub enum Value<'a> {
+    /// A whole number.
+    Whole(u64),
+    /// A number.
+    Real(f64),
+    /// A histogram.
+    Histogram(&'a Histogram),
+}
+
+/// Every family that has a sample; what is unknown has none.
+pub fn collect(snapshot: &Snapshot) -> Vec<Family<'_>> {
+    let mut page =
+        Page { families: catalog::METRICS.iter().map(|metric| Family { metric, samples: Vec::new() }).collect() };
+    requests(snapshot, &mut page);
+    processes(snapshot, &mut page);
+    gpus(snapshot, &mut page);
+    agent(snapshot, &mut page);
+    page.families.retain(|family| !family.samples.is_empty());
+    page.families
+}
+
+struct Page<'a> {
+    families: Vec<Family<'a>>,
+}
+
+impl<'a> Page<'a> {
+    /// Adds a sample where there is a value.
+    fn put(
+        &mut self,
+        metric: &'static Metric,
+        labels: impl IntoIterator<Item = impl Into<Cow<'a, str>>>,
+        value: impl Into<Option<Value<'a>>>,
+    ) {
+        let Some(value) = value.into() else { return };
+        let sample = Sample { labels: labels.into_iter().map(Into::into).collect(), value };
+        match self.families.iter_mut().find(|family| std::ptr::eq(family.metric, metric)) {
+            Some(family) => family.samples.push(sample),
+            None => self.families.push(Family { metric, samples: vec![sample] }),
+        }
+    }
+}
+
+fn requests<'a>(snapshot: &'a Snapshot, page: &mut Page<'a>) {
+    for (series, totals) in snapshot.series.iter() {
+        let base = [series.operation, series.engine.name(), series.model.as_str()];
+        let with = |more: &[&'a str]| base.iter().chain(more).copied().collect::<Vec<&'a str>>();
+        let histogram = |histogram: &'a Histogram| (histogram.count() > 0).then_some(Value::Histogram(histogram));
+        for (error_type, duration) in &totals.duration {
+            page.put(&catalog::REQUEST_DURATION, with(&[error_type]), histogram(duration));
+        }
+        page.put(&catalog::TIME_TO_FIRST_TOKEN, base, histogram(&totals.ttft));
+        page.put(&catalog::TIME_PER_OUTPUT_TOKEN, base, histogram(&totals.tpot));
+        page.put(&catalog::INTER_TOKEN_LATENCY, base, histogram(&totals.itl));
+        for (phase, duration) in &totals.phases {
+            page.put(&catalog::PHASE_DURATION, with(&[phase]), histogram(duration));
+        }
+        for (outcome, count) in &totals.requests {
+            page.put(&catalog::REQUESTS_TOTAL, with(&[&outcome.status, &outcome.error_type]), Value::Whole(*count));
+        }
+        for (kind, tokens) in [
+            ("input", totals.input_tokens),
+            ("cached", totals.cached_tokens),
+            ("output", totals.output_tokens),
+            ("engine", totals.engine_tokens),
+            ("wasted", totals.wasted_tokens),
+        ] {
+            page.put(&catalog::TOKENS_TOTAL, with(&[kind]), tokens.map(Value::Whole));
+        }
+        page.put(&catalog::PREEMPTIONS, base, totals.preemptions.map(Value::Whole));
+    }
+}
+
+fn processes<'a>(snapshot: &'a Snapshot, page: &mut Page<'a>) {
+    let whole = |number: u32| Value::Whole(u64::from(number));
+    for target in &snapshot.targets {
+        if target.role == crate::stream::Role::Frontend {
+            let labels = [target.engine.0.pid.to_string(), target.pid.to_string()];
+            page.put(&catalog::REQUESTS_IN_FLIGHT, labels, whole(target.in_flight));
+        }
+    }
+    for core in &snapshot.cores {
+        let labels = || [core.engine.0.pid.to_string(), core.pid.to_string()];
+        page.put(&catalog::ENGINE_RUNNING, labels(), core.load.running.map(whole));
+        page.put(&catalog::ENGINE_WAITING, labels(), core.load.waiting.map(whole));
+        page.put(&catalog::ENGINE_LIVE, labels(), whole(core.live));
+        page.put(&catalog::ENGINE_KV_USAGE, labels(), core.load.kv_usage.map(Value::Real));
+        page.put(&catalog::ENGINE_QUEUED_TOKENS, labels(), Value::Whole(core.queued_tokens));
+    }
+    for engine in &snapshot.engines {
+        let labels = || [engine.engine.0.pid.to_string()];
+        page.put(&catalog::SCRAPED_RUNNING, labels(), engine.running.map(Value::Real));
+        page.put(&catalog::SCRAPED_WAITING, labels(), engine.waiting.map(Value::Real));
+        page.put(&catalog::SCRAPED_KV_USAGE, labels(), engine.kv_usage.map(Value::Real));
+    }
+}
+
+fn gpus<'a>(snapshot: &'a Snapshot, page: &mut Page<'a>) {
+    let gpu::State::Present { gpus, .. } = &snapshot.gpus else { return };
+    for gpu in gpus {
+        let labels = [gpu.uuid.as_str(), gpu.name.as_deref().unwrap_or_default()];
+        page.put(&catalog::GPU_MEMORY_USAGE, labels, gpu.memory_used_bytes.map(Value::Whole));
+        page.put(&catalog::GPU_MEMORY_LIMIT, labels, gpu.memory_total_bytes.map(Value::Whole));
+        page.put(&catalog::GPU_UTILIZATION, labels, gpu.utilization.map(Value::Real));
+    }
+}
+
+fn agent<'a>(snapshot: &'a Snapshot, page: &mut Page<'a>) {
+    const NONE: [&str; 0] = [];
+    page.put(&catalog::COVERAGE, NONE, snapshot.coverage().map(Value::Real));
+    page.put(&catalog::SERIES_OVERFLOW, NONE, Value::Whole(snapshot.series_overflow));
+    page.put(&catalog::AGENT_CPU, NONE, snapshot.own.map(|own| Value::Real(own.cpu_seconds)));
+    page.put(&catalog::AGENT_MEMORY, NONE, snapshot.own.map(|own| Value::Whole(own.memory_bytes)));
+    page.put(&catalog::BUILD_INFO, [env!("CARGO_PKG_VERSION")], Value::Whole(1));
+    for vital in catalog::VITALS {
+        page.put(&vital.metric, NONE, snapshot.vitals.get(vital.field).copied().map(Value::Whole));
+    }
+}

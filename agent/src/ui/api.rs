@@ -1,0 +1,158 @@
+//! The snapshot and a query in, the JSON of `/api/v1/requests` and `/api/v1/snapshot` out.
+
+use crate::correlate::Snapshot;
+use crate::ui::record::record;
+use serde_json::Value;
+use serde_json::json;
+
+/// Rises when a key changes its meaning or goes away; new keys do not raise it.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// Requests in an answer, unless the query says how many.
+pub const LIMIT: usize = 100;
+
+/// What `/api/v1/requests` is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Query {
+    /// At most so many, the newest.
+    pub limit: usize,
+    /// Only those whose `id` is greater.
+    pub since: u64,
+}
+
+/// A query that cannot be answered.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{key}: {what}")]
+pub struct BadQuery {
+    /// The key of the query.
+    pub key: String,
+    /// What is wrong with it.
+    pub what: &'static str,
+}
+
+impl Query {
+    /// Reads `limit=N&since=ID`, each at most once.
+    ///
+    /// # Errors
+    ///
+    /// A key that is unknown or comes twice, or a value that is no whole number.
+    pub fn parse(query: &str) -> Result<Self, BadQuery> {
+        let (mut limit, mut since) = (None, None);
+        for item in query.split('&').filter(|item| !item.is_empty()) {
+            let (key, value) = item.split_once('=').unwrap_or((item, ""));
+            let bad = |what| BadQuery { key: key.to_owned(), what };
+            let place = match key {
+                "limit" => &mut limit,
+                "since" => &mut since,
+                _ => return Err(bad("unknown; known are limit and since")),
+            };
+            let number: u64 = value.parse().map_err(|_bad| bad("not a whole number"))?;
+            if place.replace(number).is_some() {
+                return Err(bad("given twice"));
+            }
+        }
+        let limit = limit.map_or(LIMIT, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+        Ok(Self { limit, since: since.unwrap_or(0) })
+    }
+}
+
+/// Finished requests, newest first.
+pub fn requests(snapshot: &Snapshot, query: Query) -> Value {
+    let newer = snapshot.requests.iter().filter(|finished| finished.request.serial > query.since);
+    let requests: Vec<Value> = newer.take(query.limit).map(|finished| record(finished)).collect();
+    json!({
+        "schema_version": SCHEMA_VERSION,
+        "at_unix_nano": snapshot.anchor.unix_ns,
+        "kept": snapshot.requests.len(),
+        "kept_max": snapshot.requests_kept,
+        "returned": requests.len(),
+        "requests": requests,
+    })
+}
+
+/// The state of the agent and of what it traces.
+pub fn snapshot(snapshot: &Snapshot) -> Value {
+    json!({
+        "schema_version": SCHEMA_VERSION,
+        "version": env!("CARGO_PKG_VERSION"),
+        "at_ns": snapshot.at,
+        "at_unix_nano": snapshot.anchor.unix_ns,
+        "started_unix_nano": snapshot.started.unix_ns,
+        "vitals": snapshot.vitals,
+        "coverage_ratio": snapshot.coverage(),
+        "targets": snapshot.targets,
+        "cores": snapshot.cores,
+        "gpus": snapshot.gpus,
+        "engines": snapshot.engines.iter().map(|engine| &**engine).collect::<Vec<_>>(),
+        "own": snapshot.own,
+        "series": snapshot.series.len(),
+        "series_overflow": snapshot.series_overflow,
+        "requests_kept": snapshot.requests.len(),
+        "requests_kept_max": snapshot.requests_kept,
+    })
+}
+
+/// The answer to a [`BadQuery`].
+pub fn refusal(bad: &BadQuery) -> Value {
+    json!({ "schema_version": SCHEMA_VERSION, "error": { "key": bad.key, "what": bad.what } })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Anchor;
+    use crate::clock::MonoNs;
+    use crate::correlate::sample::busy;
+    use crate::export::golden;
+    use std::sync::Arc;
+
+    fn snapshot_of_everything() -> Arc<Snapshot> {
+        busy().snapshot(Anchor { mono: MonoNs(1), unix_ns: 2 })
+    }
+
+    #[test]
+    fn queries_are_read_or_refused_by_name() {
+        for (query, limit, since) in [
+            ("", LIMIT, 0),
+            ("limit=2", 2, 0),
+            ("since=7&limit=0", 0, 7),
+            ("&limit=3&", 3, 0),
+            ("since=18446744073709551615", LIMIT, u64::MAX),
+        ] {
+            assert_eq!(Query::parse(query), Ok(Query { limit, since }), "{query}");
+        }
+        for (query, key) in [
+            ("limit=", "limit"),
+            ("limit", "limit"),
+            ("limit=-1", "limit"),
+            ("since=1.5", "since"),
+            ("since=18446744073709551616", "since"),
+            ("limit=1&limit=1", "limit"),
+            ("before=3", "before"),
+            ("=3", ""),
+        ] {
+            assert_eq!(Query::parse(query).map_err(|bad| bad.key), Err(key.to_owned()), "{query}");
+        }
+    }
+
+    #[test]
+    fn an_answer_says_how_much_of_what_it_gives() {
+        let snapshot = snapshot_of_everything();
+        let answer = |limit, since| {
+            let answer = requests(&snapshot, Query { limit, since });
+            let ids: Vec<u64> =
+                answer["requests"].as_array().unwrap().iter().map(|request| request["id"].as_u64().unwrap()).collect();
+            (answer["kept"].as_u64(), answer["kept_max"].as_u64(), answer["returned"].as_u64(), ids)
+        };
+        assert_eq!(answer(10, 0), (Some(2), Some(1_000), Some(2), vec![2, 1]));
+        assert_eq!(answer(1, 0), (Some(2), Some(1_000), Some(1), vec![2]));
+        assert_eq!(answer(10, 1), (Some(2), Some(1_000), Some(1), vec![2]));
+        assert_eq!(answer(10, 2), (Some(2), Some(1_000), Some(0), vec![]));
+    }
+
+    #[test]
+    fn a_snapshot_of_everything() {
+        let answer = snapshot(&snapshot_of_everything());
+        golden::check("snapshot.json", &(serde_json::to_string_pretty(&answer).unwrap() + "\n"));
+    }
+}

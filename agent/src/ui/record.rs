@@ -1,0 +1,247 @@
+//! One finished request in, its JSON out: every key is always there, and each null has its reason.
+
+use crate::clock::MonoNs;
+use crate::clock::seconds;
+use crate::correlate::Finished;
+use crate::correlate::totals;
+use crate::request::EngineRequest;
+use crate::request::ITL_BOUNDS_NS;
+use crate::request::Itl;
+use crate::request::Request;
+use serde_json::Map;
+use serde_json::Value;
+use serde_json::json;
+use std::fmt::Write as _;
+
+/// The JSON of a finished request. Instants and `*_ns` are nanoseconds, instants of CLOCK_MONOTONIC;
+/// `*_seconds` of an instant count from `accepted`.
+pub fn record(finished: &Finished) -> Value {
+    let Finished { request, trace, end_unix_ns, anchor, gpus, engine_sample } = finished;
+    let since = |instant: Option<MonoNs>| Some(seconds(instant?.since(request.accepted?)?));
+    let fields = [
+        ("id", json!(request.serial)),
+        ("engine_requests", json!(request.engine_requests.iter().map(engine_request).collect::<Vec<Value>>())),
+        ("x_request_id", json!(request.x_request_id)),
+        ("trace_id", json!(hex(&trace.trace_id))),
+        ("span_id", json!(hex(&trace.span_id))),
+        ("parent_span_id", json!(trace.parent_span_id.map(|id| hex(&id)))),
+        ("sampled", json!(trace.sampled)),
+        ("time_unix_nano", json!(request.accepted.map(|at| anchor.unix_ns(at)))),
+        ("end_unix_nano", json!(end_unix_ns)),
+        ("target", json!({ "pid": request.pid, "engine": request.engine, "model": request.model })),
+        ("response_model", json!(request.response_model)),
+        ("operation", json!(request.operation)),
+        ("path", json!(request.path)),
+        ("method", json!(request.method)),
+        ("provider", json!(request.kind.name())),
+        ("response_id", json!(request.response_id)),
+        ("status", json!(status(request))),
+        ("error_type", json!(request.error_type)),
+        ("finish_reasons", json!(request.finish_reasons)),
+        ("stream", json!(request.stream)),
+        ("params", json!(request.params)),
+        ("user", json!(request.user)),
+        ("session", json!(request.session)),
+        ("input_tokens", json!(request.input_tokens)),
+        ("cached_tokens", json!(request.cached_tokens)),
+        ("output_tokens", json!(request.output_tokens)),
+        ("output_tokens_estimated", json!(request.output_tokens_estimated)),
+        ("reasoning_tokens", json!(request.reasoning_tokens)),
+        ("engine_tokens", json!(request.engine_tokens)),
+        ("duration_seconds", json!(request.duration_ns().map(seconds))),
+        ("received_seconds", json!(since(request.received))),
+        ("first_byte_seconds", json!(since(request.first_byte))),
+        ("first_output_seconds", json!(since(request.first_output))),
+        ("ttft_seconds", json!(request.ttft_ns().map(seconds))),
+        ("last_output_seconds", json!(since(request.last_output))),
+        ("tpot_seconds", json!(request.tpot_seconds)),
+        ("itl", json!(request.itl.as_ref().map(itl))),
+        ("phases", json!(phases(request, |ns| json!(seconds(ns))))),
+        ("phases_ns", json!(phases(request, |ns| json!(ns)))),
+        ("blocked_seconds", json!(seconds(request.blocked_ns))),
+        ("preemptions", json!(request.preemptions)),
+        ("engine_at", json!(request.engine_at)),
+        ("join", json!(request.join)),
+        ("incomplete", json!((!request.incomplete.is_empty()).then_some(&request.incomplete))),
+        (
+            "instants",
+            json!({
+                "accepted": request.accepted,
+                "received": request.received,
+                "first_byte": request.first_byte,
+                "first_output": request.first_output,
+                "first_content": request.first_content,
+                "last_output": request.last_output,
+                "finished": request.finished,
+            }),
+        ),
+        ("gpus", json!(**gpus)),
+        ("engine_sample", json!(engine_sample.as_deref())),
+    ];
+    let mut record: Map<String, Value> = fields.map(|(key, value)| (key.to_owned(), value)).into_iter().collect();
+    let mut reasons: Map<String, Value> =
+        request.null_reasons.iter().map(|(key, reason)| ((*key).to_owned(), json!(reason))).collect();
+    for (key, value) in &record {
+        explain(value, key, &mut reasons);
+    }
+    record.insert("null_reasons".to_owned(), Value::Object(reasons));
+    Value::Object(record)
+}
+
+/// A code, or the word for a response that was not seen.
+fn status(request: &Request) -> Value {
+    request.status.map_or_else(|| json!("unobserved"), |status| json!(status))
+}
+
+fn phases(request: &Request, show: impl Fn(u64) -> Value) -> Map<String, Value> {
+    let named = totals::named(&request.phases).into_iter();
+    named.map(|(name, ns)| (name.to_owned(), ns.map_or(Value::Null, &show))).collect()
+}
+
+fn itl(itl: &Itl) -> Value {
+    json!({
+        "count": itl.count,
+        "sum_seconds": seconds(itl.sum_ns),
+        "max_seconds": seconds(itl.max_ns),
+        "sum_ns": itl.sum_ns,
+        "max_ns": itl.max_ns,
+        "bounds_seconds": ITL_BOUNDS_NS.map(seconds),
+        "counts": itl.buckets,
+    })
+}
+
+fn engine_request(engine: &EngineRequest) -> Value {
+    let (queue, prefill, decode) = engine.phases();
+    let shown = |ns: Option<u64>| ns.map(seconds);
+    json!({
+        "id": engine.id,
+        "external_id": engine.external_id,
+        "client_index": engine.client_index,
+        "pid": engine.engine,
+        "instants": {
+            "added": engine.added,
+            "queued": engine.queued,
+            "scheduled": engine.scheduled,
+            "first_output": engine.first_output,
+            "last_output": engine.last_output,
+            "aborted": engine.aborted,
+        },
+        "phases": { "queue": shown(queue), "prefill": shown(prefill), "decode": shown(decode) },
+        "phases_ns": { "queue": queue, "prefill": prefill, "decode": decode },
+        "preemptions": engine.preemptions,
+        "preempted_seconds": seconds(engine.preempted_ns),
+        "input_tokens": engine.prompt_tokens,
+        "cached_tokens": engine.cached_tokens,
+        "output_tokens": engine.output_tokens,
+        "engine_tokens": engine.engine_tokens,
+        "overrun_tokens": engine.overrun_tokens,
+        "finish": engine.finish,
+    })
+}
+
+/// Gives each null a reason under its path (`phases.queue`, `engine_requests[].finish`), unless the record
+/// brought one for the path, for its last key, or for what it lies in.
+fn explain(value: &Value, path: &str, reasons: &mut Map<String, Value>) {
+    match value {
+        Value::Null => {
+            let last = path.rsplit('.').next().unwrap_or(path);
+            let within = path.match_indices('.').filter_map(|(at, _)| path.get(..at));
+            let known = [path, last].into_iter().chain(within).any(|key| reasons.contains_key(key));
+            if !known {
+                reasons.insert(path.to_owned(), json!(usual_reason(path)));
+            }
+        }
+        Value::Object(fields) => {
+            for (key, value) in fields {
+                explain(value, &format!("{path}.{key}"), reasons);
+            }
+        }
+        Value::Array(items) => {
+            let path = format!("{path}[]");
+            for item in items {
+                explain(item, &path, reasons);
+            }
+        }
+        Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// Why a field is null where nothing more is known.
+fn usual_reason(path: &str) -> &'static str {
+    match path {
+        "parent_span_id" => "no_caller_span",
+        "error_type" => "no_error",
+        "incomplete" => "complete",
+        "x_request_id" | "user" | "session" => "not_sent",
+        "engine_requests[].instants.aborted" => "not_aborted",
+        "engine_requests[].finish" => "not_finished_by_engine",
+        "engine_sample" => "not_scraped",
+        _ if path.starts_with("params.") => "not_sent",
+        _ => "not_seen",
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
+        // Writing to a String cannot fail.
+        let _always_ok = write!(out, "{byte:02x}");
+        out
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::correlate::sample::ANCHOR;
+    use crate::correlate::sample::busy;
+    use crate::correlate::sample::refused;
+    use crate::correlate::sample::streamed;
+    use crate::export::golden;
+    use crate::request::Update;
+
+    fn of(request: Request) -> Value {
+        record(&busy().update(Update::Ended(Box::new(request)), ANCHOR).unwrap())
+    }
+
+    #[test]
+    fn two_requests() {
+        let both = json!([of(streamed(1)), of(refused(2))]);
+        golden::check("requests.json", &(serde_json::to_string_pretty(&both).unwrap() + "\n"));
+    }
+
+    fn keys(value: &Value) -> Vec<&String> {
+        value.as_object().unwrap().keys().collect()
+    }
+
+    #[test]
+    fn every_key_is_always_there() {
+        let (whole, bare) = (of(streamed(1)), of(Request { accepted: None, status: None, ..refused(2) }));
+        assert_eq!(keys(&whole), keys(&bare));
+        for part in ["params", "phases", "instants", "engine_at", "target"] {
+            assert_eq!(keys(&whole[part]), keys(&bare[part]), "{part}");
+        }
+        assert_eq!(bare["status"], "unobserved");
+    }
+
+    #[test]
+    fn every_null_has_a_reason_and_a_given_one_stands() {
+        let null_reasons = [("queue", "engine_not_tapped"), ("itl", "not_streamed")].into();
+        let record = of(Request { null_reasons, ..refused(2) });
+        let reasons = &record["null_reasons"];
+        assert_eq!((&reasons["queue"], &reasons["itl"]), (&json!("engine_not_tapped"), &json!("not_streamed")));
+        assert_eq!(reasons.get("phases.queue"), None, "said once, by its last key");
+        for (key, value) in record.as_object().unwrap() {
+            assert!(!value.is_null() || reasons[key].is_string(), "{key}");
+        }
+        assert_eq!(reasons["phases.decode"], "not_seen");
+        assert_eq!(reasons["params.seed"], "not_sent");
+    }
+
+    #[test]
+    fn phases_sum_to_the_duration_to_the_nanosecond() {
+        let record = of(streamed(1));
+        let sum: u64 = record["phases_ns"].as_object().unwrap().values().map(|ns| ns.as_u64().unwrap()).sum();
+        let instant = |name: &str| record["instants"][name].as_u64().unwrap();
+        assert_eq!(sum, instant("finished") - instant("accepted"));
+    }
+}
