@@ -1,49 +1,47 @@
-//! spike
-use tachograph::*;
-fn main() {
-    tracing_subscriber::fmt().init();
-    let vitals = vitals::Vitals::default();
-    let (object, ring, counts) =
-        attach::object::Object::load(attach::object::Config { ring_bytes: 16 << 20, keep_losses: false }).unwrap();
-    let mut attach = attach::Attach::new(object, 16 << 20);
-    println!("refused {:?}", attach.refused().iter().map(|s| s.what.clone()).collect::<Vec<_>>()); for s in attach.refused() { println!("SKIP {} ...{}", s.what, s.why.chars().rev().take(2500).collect::<String>().chars().rev().collect::<String>().replace("\\n","\n")); }
-    let mut ring = ring::read::Ring::new(ring);
-    let mut decoder = ring::decode::Decoder::new(65536);
-    let mut discover = discover::Discover::new(discover::Config::default(), ident::Pid(std::process::id()));
-    let mut last = std::time::Instant::now() - std::time::Duration::from_secs(10);
-    loop {
-        if last.elapsed().as_millis() > 1000 {
-            last = std::time::Instant::now();
-            for c in discover.pass() {
-                if let Some(a) = attach.apply(c, &vitals) {
-                    println!("{a:?}");
-                }
-            }
-            println!("hits {}", counts.get(agent_ebpf::map::count::HITS));
+//! The command line in, an exit code out: 0 done, 1 failed, 64 a wrong setting, 69 a kernel that refuses.
+
+use std::process::ExitCode;
+use tachograph::attach::object::ObjectError;
+use tachograph::check;
+use tachograph::config;
+use tachograph::config::Args;
+use tachograph::config::Command;
+use tachograph::config::Config;
+use tachograph::run;
+use tracing_subscriber::EnvFilter;
+
+const EXIT_KERNEL: u8 = 69;
+
+fn main() -> ExitCode {
+    let args = match Args::read(std::env::args_os()) {
+        Ok(args) => args,
+        Err(error) => {
+            // Where nothing can be printed there is nobody to tell.
+            let _unprinted = error.print();
+            return ExitCode::from(config::exit_code(&error));
         }
-        ring.drain(10000, |r| {
-            decoder.push(r, &vitals, |e| match e {
-                ring::Event::Data { conn, way, at, bytes, missing } => println!(
-                    "{} {:?} fd{} missing {} {}: {}",
-                    at.0,
-                    way,
-                    conn.fd,
-                    missing,
-                    bytes.len(),
-                    String::from_utf8_lossy(&bytes[..bytes.len().min(300)]).escape_debug()
-                ),
-                ring::Event::Frame { tid, way, at, bytes, offset, total, .. } => println!(
-                    "{} frame {:?} tid {} off {} total {}: {}",
-                    at.0,
-                    way,
-                    tid,
-                    offset,
-                    total,
-                    String::from_utf8_lossy(&bytes[..bytes.len().min(120)]).escape_debug()
-                ),
-                e => println!("{e:?}"),
-            })
-        });
-        std::thread::sleep(std::time::Duration::from_millis(10));
+    };
+    let config = match Config::load(args.flags(), &config::Around::system()) {
+        Ok(config) => config,
+        Err(error) => return complain(config::EXIT_USAGE, &error.into()),
+    };
+    let filter = EnvFilter::try_new(&config.log).unwrap_or_else(|_bad| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let done = match args.command {
+        Command::Run { .. } => run::run(config),
+        Command::Check { .. } => check::run(&config),
+        Command::Record { out, seconds, with_content, .. } => run::record::record(&config, &out, seconds, with_content),
+        Command::Replay { file, .. } => run::replay::replay(&config, &file),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is::<ObjectError>() => complain(EXIT_KERNEL, &error),
+        Err(error) => complain(1, &error),
     }
+}
+
+fn complain(code: u8, error: &anyhow::Error) -> ExitCode {
+    use std::io::Write as _;
+    let _unprinted = writeln!(std::io::stderr(), "tachograph: {error:#}");
+    ExitCode::from(code)
 }

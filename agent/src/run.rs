@@ -1,1 +1,280 @@
-//! The line: every room wired, left to right.
+//! The line: every room wired, left to right. Who owns which thread, task and channel stands here.
+//!
+//! ```text
+//! keeper thread:  discover ─▶ attach ──roster──▶┐            hints ◀──────────────┐
+//! ring thread:                 ring ─▶ stream ─▶ request ──updates──▶ correlate task ─▶ otlp
+//! tasks:          gpu, engine ────────────────────────────────────▶ correlator ◀─ serve
+//! ```
+
+use crate::attach::Attach;
+use crate::attach::Attached;
+use crate::attach::object;
+use crate::clock::Clock;
+use crate::clock::System;
+use crate::config::Config;
+use crate::correlate::Own;
+use crate::correlate::state::Correlator;
+use crate::discover;
+use crate::discover::Discover;
+use crate::discover::procfs;
+use crate::engine;
+use crate::export::otlp::Exporter;
+use crate::gpu;
+use crate::ident::Pid;
+use crate::request::Update;
+use crate::ring::ProcessChange;
+use crate::ring::read::Ring;
+use crate::serve;
+use crate::vitals::Vitals;
+use agent_ebpf::event;
+use agent_ebpf::map::count;
+use anyhow::Context as _;
+use keeper::Keeper;
+use line::Line;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::signal::unix::SignalKind;
+use tokio::signal::unix::signal;
+use tokio::sync::mpsc as queue;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+pub mod keeper;
+pub mod line;
+
+/// Between two looks at an empty ring: the kernel side wakes nobody.
+const RING_POLL: Duration = Duration::from_millis(5);
+/// Records read before the clock is looked at.
+const RING_BATCH: usize = 4_096;
+/// Between two ticks of the book.
+const TICK: Duration = Duration::from_millis(100);
+/// Updates on their way to the correlator.
+const UPDATES: usize = 16_384;
+/// Of those, places that only finished requests may take.
+const UPDATES_FOR_ENDS: usize = 8_192;
+/// Hints and roster entries on their way.
+const HINTS: usize = 1_024;
+/// Between two readings of the agent's own cost.
+const OWN: Duration = Duration::from_secs(1);
+
+/// Runs the agent until SIGINT or SIGTERM.
+///
+/// # Errors
+///
+/// The kernel refuses the programs, the address is taken, or the collector's settings cannot be used.
+pub fn run(config: Config) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(agent(config))
+}
+
+async fn agent(config: Config) -> anyhow::Result<()> {
+    let clock: Arc<dyn Clock> = Arc::new(System);
+    let vitals = Arc::new(Vitals::default());
+    let listener =
+        TcpListener::bind(config.listen).await.with_context(|| format!("cannot listen on {}", config.listen))?;
+    let loader = object::Config { ring_bytes: config.ring_bytes, keep_losses: config.keep_losses };
+    let (object, ring, counts) = object::Object::load(loader)?;
+
+    let random = Box::new(|bytes: &mut [u8]| rand::Rng::fill(&mut rand::rng(), bytes));
+    let correlator = Arc::new(Correlator::new(&config.correlate, Arc::clone(&vitals), clock.anchor(), random));
+    let reader = {
+        let (correlator, clock) = (Arc::clone(&correlator), Arc::clone(&clock));
+        Arc::new(move || correlator.snapshot(clock.anchor()))
+    };
+    let exporter = Exporter::start(&config.otlp, &vitals, Arc::<_>::clone(&reader) as _)?;
+
+    let (roster, arrivals) = mpsc::sync_channel(HINTS);
+    let (hint, hints) = mpsc::sync_channel(HINTS);
+    let (updates, ends) = queue::channel(UPDATES);
+    let (engines, addresses) = watch::channel(Vec::new());
+    let (stop, stopped) = watch::channel(false);
+    let over = Arc::new(AtomicBool::new(false));
+
+    let mut keeper = Keeper {
+        discover: Discover::new(
+            discover::Config { others: config.targets.iter().map(|rule| rule.select.clone()).collect() },
+            Pid(std::process::id()),
+        ),
+        attach: Attach::new(object, config.body_cap_bytes),
+        interval: config.discover_interval,
+        vitals: Arc::clone(&vitals),
+        correlator: Arc::clone(&correlator),
+        roster,
+        engines,
+    };
+    let ring_end = RingEnd {
+        ring: Ring::new(ring),
+        counts,
+        line: Line::new(Arc::clone(&vitals)),
+        vitals: Arc::clone(&vitals),
+        clock: Arc::clone(&clock),
+        arrivals,
+        hint,
+        updates,
+        over: Arc::clone(&over),
+    };
+    let ring_thread = thread::Builder::new().name("ring".to_owned()).spawn(move || ring_end.run())?;
+    let ready = Arc::new(AtomicBool::new(false));
+    let keeper_thread = {
+        let ready = Arc::clone(&ready);
+        thread::Builder::new().name("keeper".to_owned()).spawn(move || {
+            keeper.look();
+            ready.store(true, Ordering::Relaxed);
+            keeper.run(&hints);
+        })?
+    };
+
+    let mut tasks = JoinSet::new();
+    tasks.spawn(side_gpu(config.clone(), Arc::clone(&clock), Arc::clone(&correlator)));
+    tasks.spawn(side_engine(config.clone(), addresses, Arc::clone(&clock), Arc::clone(&correlator)));
+    tasks.spawn(own(Arc::clone(&correlator)));
+    let serving = tokio::spawn(serve::serve(listener, serve::Site { reader, ready }, stopped));
+    let correlating = tokio::spawn(correlate(ends, Arc::clone(&clock), correlator, exporter));
+    tracing::info!(listen = %config.listen, "serving /metrics, /api/v1/requests, /api/v1/snapshot");
+
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        interrupted = tokio::signal::ctrl_c() => interrupted?,
+    }
+    tracing::info!("stopping");
+    // From left to right: what is under way ends, goes out, and only then the listener closes.
+    over.store(true, Ordering::Relaxed);
+    for thread in [ring_thread, keeper_thread] {
+        if tokio::task::spawn_blocking(move || thread.join()).await?.is_err() {
+            tracing::error!("a thread of the line had panicked");
+        }
+    }
+    let exporter = correlating.await?;
+    exporter.shutdown().await;
+    tasks.shutdown().await;
+    stop.send_replace(true);
+    serving.await??;
+    Ok(())
+}
+
+/// Updates in, finished requests to the exporter; ends with the ring thread.
+async fn correlate(
+    mut ends: queue::Receiver<Update>,
+    clock: Arc<dyn Clock>,
+    correlator: Arc<Correlator>,
+    exporter: Exporter,
+) -> Exporter {
+    while let Some(update) = ends.recv().await {
+        if let Some(finished) = correlator.update(update, clock.anchor()) {
+            exporter.offer(&finished);
+        }
+    }
+    exporter
+}
+
+async fn side_gpu(config: Config, clock: Arc<dyn Clock>, correlator: Arc<Correlator>) {
+    let nvml = gpu::nvml::Config { enabled: config.nvml.enabled, library: config.nvml.library };
+    gpu::run(nvml, clock, move |state| correlator.gpu(state)).await;
+}
+
+async fn side_engine(
+    config: Config,
+    addresses: watch::Receiver<keeper::Engines>,
+    clock: Arc<dyn Clock>,
+    correlator: Arc<Correlator>,
+) {
+    if !config.scrape.enabled {
+        return;
+    }
+    let scrape = engine::scrape::Config {
+        period: config.scrape.interval,
+        timeout: config.scrape.timeout,
+        ..engine::scrape::Config::default()
+    };
+    let sink = move |engine: crate::ident::EngineId, scraped: Result<engine::scrape::Scraped, _>| match scraped {
+        Ok(scraped) => correlator.engine(scraped.sample),
+        Err(error) => tracing::debug!(engine = engine.0.pid.0, %error, "engine not scraped"),
+    };
+    engine::run(scrape, addresses, clock, sink).await;
+}
+
+async fn own(correlator: Arc<Correlator>) {
+    let mut tick = tokio::time::interval(OWN);
+    loop {
+        tick.tick().await;
+        if let Some((cpu_seconds, memory_bytes)) = procfs::own_usage() {
+            correlator.own(Own { cpu_seconds, memory_bytes });
+        }
+    }
+}
+
+/// What the ring thread owns.
+struct RingEnd {
+    ring: Ring,
+    counts: object::Counts,
+    line: Line,
+    vitals: Arc<Vitals>,
+    clock: Arc<dyn Clock>,
+    arrivals: mpsc::Receiver<Attached>,
+    hint: mpsc::SyncSender<()>,
+    updates: queue::Sender<Update>,
+    over: Arc<AtomicBool>,
+}
+
+impl RingEnd {
+    fn run(mut self) {
+        let mut ticked = self.clock.now();
+        while !self.over.load(Ordering::Relaxed) {
+            let read = self.drain();
+            let now = self.clock.now();
+            if now >= ticked.plus(TICK) {
+                ticked = now;
+                self.line.tick(now);
+                self.count();
+            }
+            self.hand_on();
+            if read < RING_BATCH {
+                thread::sleep(RING_POLL);
+            }
+        }
+        while self.drain() > 0 {}
+        self.line.close(self.clock.now());
+        self.count();
+        self.hand_on();
+    }
+
+    /// Who arrived comes before what they did.
+    fn drain(&mut self) -> usize {
+        for attached in self.arrivals.try_iter() {
+            self.line.attached(attached, self.clock.now());
+        }
+        let Self { ring, line, hint, .. } = self;
+        ring.drain(RING_BATCH, |record| {
+            line.record(record, |_, change| match change {
+                ProcessChange::Forked | ProcessChange::Execed | ProcessChange::Loaded | ProcessChange::Exited => {
+                    // A full queue of hints is hint enough.
+                    let _full = hint.try_send(());
+                }
+            });
+        })
+    }
+
+    fn count(&self) {
+        let lost = (0..event::KINDS).map(|kind| self.counts.get(count::LOST + kind)).sum();
+        self.vitals.records_lost.set(lost);
+        self.vitals.map_full.set(self.counts.get(count::MAP_FULL));
+    }
+
+    /// Never waits: what finds no room is counted; gauges leave room for finished requests.
+    fn hand_on(&mut self) {
+        for update in self.line.updates() {
+            let is_end = matches!(update, Update::Ended(_));
+            let room = self.updates.capacity() > UPDATES_FOR_ENDS;
+            if (is_end || room) && self.updates.try_send(update).is_ok() {
+                continue;
+            }
+            self.vitals.updates_dropped.one();
+        }
+    }
+}

@@ -18,6 +18,10 @@ use crate::ident::EngineKind;
 use crate::ident::Pid;
 use crate::ident::ProcessId;
 use crate::ident::Role;
+use crate::ring::Event;
+use crate::vitals::Vitals;
+use engine_core::EngineCore;
+use http::Http;
 use serde::Serialize;
 
 /// One HTTP exchange: the nth request of a connection, from 0.
@@ -390,4 +394,25 @@ pub enum Message {
         /// When it was noticed.
         at: MonoNs,
     },
+}
+
+/// Both halves of the room: what HTTP says, and what the engine says.
+#[derive(Debug)]
+pub struct Stream {
+    http: Http,
+    core: EngineCore,
+}
+
+impl Default for Stream {
+    fn default() -> Self {
+        Self { http: Http::new(http::Config::default()), core: EngineCore::new(engine_core::Config::default()) }
+    }
+}
+
+impl Stream {
+    /// Takes in one event; what it says is appended to `out`.
+    pub fn push(&mut self, event: &Event<'_>, vitals: &Vitals, out: &mut Vec<Message>) {
+        self.http.push(event, vitals, out);
+        self.core.push(event, vitals, out);
+    }
 }
