@@ -1,4 +1,311 @@
 //! Flags, environment and file in, one validated [`Config`] out.
+//!
+//! Each setting has one name in three spellings: `otlp.endpoint` in the file, `--otlp-endpoint` as a flag,
+//! `TACHOGRAPH_OTLP_ENDPOINT` in the environment. A flag wins over the environment, that over the file,
+//! that over the default. A variable that is not ours is no error, even with our prefix: an orchestrator
+//! sets `TACHOGRAPH_SERVICE_HOST` and the like for a service of this name.
+
+use crate::config::partial::Partial;
+use crate::config::value::Level;
+use crate::config::value::TargetRule;
+use crate::correlate;
+use crate::export::otlp::settings as otlp;
+use clap::Args as _;
+use clap::FromArgMatches as _;
+use clap::Parser;
+use clap::Subcommand;
+use std::net::Ipv4Addr;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub mod partial;
+pub mod value;
+
+#[cfg(test)]
+mod tests;
+
+/// The exit code of a setting that cannot be used.
+pub const EXIT_USAGE: u8 = 64;
+
+/// Read when no other file is named, and then only if it is there.
+pub const FILE: &str = "/etc/tachograph/tachograph.toml";
+
+/// The command line.
+#[derive(Debug, Parser)]
+#[command(name = "tachograph", version, about)]
+pub struct Args {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Record the requests of this node and serve and export them.
+    Run {
+        /// Settings.
+        #[command(flatten)]
+        flags: Flags,
+    },
+    /// Say what the agent needs, what is there, and what to do about the rest.
+    Check {
+        /// Settings.
+        #[command(flatten)]
+        flags: Flags,
+    },
+    /// Write what the probes see into a file.
+    Record {
+        /// The file; it must not exist.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+        /// How long; without it, until interrupted.
+        #[arg(long, value_name = "SECONDS")]
+        seconds: Option<u64>,
+        /// Keep text as it is instead of masking it; the file is readable by its owner only.
+        #[arg(long)]
+        with_content: bool,
+        /// Settings.
+        #[command(flatten)]
+        flags: Flags,
+    },
+    /// Run a recorded file through everything behind the probes.
+    Replay {
+        /// The file.
+        file: PathBuf,
+        /// Settings.
+        #[command(flatten)]
+        flags: Flags,
+    },
+}
+
+/// What every command takes.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct Flags {
+    /// The settings file.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Settings.
+    #[command(flatten)]
+    pub settings: Partial,
+}
+
+impl Args {
+    /// Reads a command line, the program's name first.
+    ///
+    /// # Errors
+    ///
+    /// What clap says, to be printed by its `print`; [`exit_code`] tells what to end with. Also help and
+    /// version come this way.
+    pub fn read(line: impl IntoIterator<Item = impl Into<std::ffi::OsString> + Clone>) -> Result<Self, clap::Error> {
+        Self::try_parse_from(line)
+    }
+
+    /// The settings of whatever command.
+    pub fn flags(&self) -> &Flags {
+        match &self.command {
+            Command::Run { flags }
+            | Command::Check { flags }
+            | Command::Record { flags, .. }
+            | Command::Replay { flags, .. } => flags,
+        }
+    }
+}
+
+/// The exit code after clap has spoken: help and version are no failure.
+pub fn exit_code(error: &clap::Error) -> u8 {
+    if error.use_stderr() { EXIT_USAGE } else { 0 }
+}
+
+/// A setting that cannot be used, or a file that cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The settings file cannot be read.
+    #[error("{}: {error}", path.display())]
+    Unreadable {
+        /// Which.
+        path: PathBuf,
+        /// What the system says.
+        error: std::io::Error,
+    },
+    /// The settings file holds an unknown key or a bad value; the message names key and line.
+    #[error("{}: {error}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What the parser says.
+        error: Box<toml::de::Error>,
+    },
+    /// A variable has a bad value.
+    #[error("{variable}: {what}")]
+    Variable {
+        /// Which.
+        variable: String,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// The collector's settings are wrong.
+    #[error(transparent)]
+    Otlp(#[from] otlp::Bad),
+}
+
 /// All settings.
 #[derive(Debug, Clone)]
-pub struct Config {}
+pub struct Config {
+    /// Where the listener listens.
+    pub listen: SocketAddr,
+    /// What the correlator keeps and counts.
+    pub correlate: correlate::state::Settings,
+    /// Bytes of the ring; a power of two.
+    pub ring_bytes: u32,
+    /// Bytes of one request body that are copied.
+    pub body_cap_bytes: u64,
+    /// How much is captured.
+    pub level: Level,
+    /// Servers that discovery would not find by itself.
+    pub targets: Vec<TargetRule>,
+    /// The export.
+    pub otlp: otlp::Settings,
+    /// NVML.
+    pub nvml: Nvml,
+    /// The engines' own metrics.
+    pub scrape: Scrape,
+    /// Between two passes over `/proc`.
+    pub discover_interval: Duration,
+    /// Which log lines are written, in the syntax of `tracing`'s filters.
+    pub log: String,
+}
+
+/// NVML.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Nvml {
+    /// Whether to look for it.
+    pub enabled: bool,
+    /// The library to load instead of the system's.
+    pub library: Option<PathBuf>,
+}
+
+/// The engines' own metrics.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scrape {
+    /// Whether to read them.
+    pub enabled: bool,
+    /// Between two scrapes.
+    pub interval: Duration,
+    /// How long one scrape may take.
+    pub timeout: Duration,
+}
+
+/// What surrounds the command line: the environment, files, and the host's name.
+pub struct Around<'a> {
+    /// A variable's value.
+    pub env: &'a dyn Fn(&str) -> Option<String>,
+    /// A file's text.
+    pub read: &'a dyn Fn(&Path) -> std::io::Result<String>,
+    /// The host's name.
+    pub host: String,
+}
+
+impl std::fmt::Debug for Around<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Around").field("host", &self.host).finish_non_exhaustive()
+    }
+}
+
+impl Around<'_> {
+    /// Those of this process.
+    pub fn system() -> Self {
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        Self {
+            env: &|name| std::env::var(name).ok(),
+            read: &|path| std::fs::read_to_string(path),
+            host: host.trim().to_owned(),
+        }
+    }
+}
+
+impl Config {
+    /// Brings all sources together.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that is wrong, by its name; the process shall end with [`EXIT_USAGE`].
+    pub fn load(flags: &Flags, around: &Around<'_>) -> Result<Self, Error> {
+        let env = from_environment(around.env)?;
+        let file = from_file(flags.config.as_ref().or(env.config.as_ref()), around.read)?;
+        let above = flags.settings.clone().or(env.settings);
+        let sources = otlp::Sources { above: &above.otlp.collector(), env: around.env, below: &file.otlp.collector() };
+        let traces = sources.endpoint(otlp::Signal::Traces)?;
+        let metrics = sources.endpoint(otlp::Signal::Metrics)?;
+        let resource = sources.resource(&around.host)?;
+        let all = above.or(file);
+        let correlate = correlate::state::Settings::default();
+        Ok(Self {
+            listen: all.listen.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 9478))),
+            correlate: correlate::state::Settings {
+                requests_kept: all.requests_kept.unwrap_or(correlate.requests_kept),
+                series_cap: all.series_cap.unwrap_or(correlate.series_cap),
+                duration_thresholds: value::numbers(all.slo.duration_seconds),
+                ttft_thresholds: value::numbers(all.slo.ttft_seconds),
+            },
+            ring_bytes: all.ring_bytes.map_or(16 << 20, |bytes| bytes.0),
+            body_cap_bytes: all.body_cap_bytes.unwrap_or(16 << 20),
+            level: all.level.unwrap_or(Level::Full),
+            targets: all.targets.unwrap_or_default(),
+            otlp: otlp::Settings {
+                traces,
+                metrics,
+                resource,
+                queue_bytes: all.otlp.queue_bytes.unwrap_or(otlp::QUEUE_BYTES),
+                interval: value::duration(all.otlp.interval_seconds, otlp::INTERVAL),
+                linger: otlp::LINGER,
+                flush: otlp::FLUSH,
+                retry: crate::export::otlp::retry::Policy::default(),
+            },
+            nvml: Nvml { enabled: all.nvml.enabled.unwrap_or(true), library: all.nvml.library },
+            scrape: Scrape {
+                enabled: all.scrape.enabled.unwrap_or(true),
+                interval: value::duration(all.scrape.interval_seconds, Duration::from_secs(5)),
+                timeout: value::duration(all.scrape.timeout_seconds, Duration::from_secs(2)),
+            },
+            discover_interval: value::duration(all.discover.interval_seconds, Duration::from_secs(5)),
+            log: all.log.unwrap_or_else(|| "info".to_owned()),
+        })
+    }
+}
+
+/// The variables of all flags, read by the rules of the flags.
+fn from_environment(env: &dyn Fn(&str) -> Option<String>) -> Result<Flags, Error> {
+    let parser = Flags::augment_args(clap::Command::new("environment").no_binary_name(true));
+    let mut found = Flags::default();
+    for flag in parser.get_arguments().filter_map(clap::Arg::get_long) {
+        let variable = format!("TACHOGRAPH_{}", flag.replace('-', "_").to_uppercase());
+        let Some(value) = env(&variable).filter(|value| !value.is_empty()) else { continue };
+        let one = parser.clone().try_get_matches_from([format!("--{flag}={value}")]);
+        let one = one
+            .and_then(|matches| Flags::from_arg_matches(&matches))
+            .map_err(|error| Error::Variable { variable, what: cause(&error) })?;
+        found = Flags { config: found.config.or(one.config), settings: found.settings.or(one.settings) };
+    }
+    Ok(found)
+}
+
+/// The sentence of a flag's error without the flag, which nobody has written.
+fn cause(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let line = text.lines().next().unwrap_or_default();
+    line.rsplit_once("': ").map_or(line, |(_flag, cause)| cause).to_owned()
+}
+
+fn from_file(named: Option<&PathBuf>, read: &dyn Fn(&Path) -> std::io::Result<String>) -> Result<Partial, Error> {
+    let path = named.map_or(Path::new(FILE), PathBuf::as_path);
+    match read(path) {
+        Ok(text) => {
+            toml::from_str(&text).map_err(|error| Error::File { path: path.to_owned(), error: Box::new(error) })
+        }
+        Err(error) if named.is_none() && error.kind() == std::io::ErrorKind::NotFound => Ok(Partial::default()),
+        Err(error) => Err(Error::Unreadable { path: path.to_owned(), error }),
+    }
+}

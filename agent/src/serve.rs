@@ -12,7 +12,7 @@ use axum::http::HeaderMap;
 use axum::http::StatusCode;
 use axum::http::header;
 use axum::response::Html;
-use axum::response::IntoResponse;
+use axum::response::IntoResponse as _;
 use axum::response::Response;
 use axum::routing::get;
 use serde_json::Value;
@@ -32,7 +32,7 @@ pub mod guests;
 pub const GUESTS: usize = 64;
 
 /// How long a connection may stay without a byte in either direction.
-pub const IDLE: Duration = Duration::from_secs(120);
+pub const IDLE: Duration = Duration::from_mins(2);
 
 /// How long the end of the agent waits for answers that are under way.
 pub const GRACE: Duration = Duration::from_secs(2);

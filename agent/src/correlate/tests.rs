@@ -198,7 +198,7 @@ fn coverage_is_the_share_of_whole_records() {
         let counts = [("requests_seen", seen), ("requests_recorded", recorded), ("requests_incomplete", incomplete)];
         let targets = vec![crate::correlate::TargetView { in_flight, ..target() }];
         let vitals = counts.map(|(name, count)| (name.to_owned(), count)).into();
-        Snapshot { vitals, targets, ..(*blank).clone() }.coverage()
+        Snapshot { targets, vitals, ..(*blank).clone() }.coverage()
     };
     assert_eq!(with(10, 10, 0, 0), Some(1.0));
     assert_eq!(with(12, 8, 2, 4), Some(0.75));

@@ -26,6 +26,8 @@ use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequ
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTracePartialSuccess;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::TraceService;
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::TraceServiceServer;
 use prost::Message as _;
 use std::collections::VecDeque;
 use std::io::Read as _;
@@ -33,6 +35,9 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tonic::codec::CompressionEncoding;
+use tonic::metadata::MetadataMap;
+use tonic::transport::server::TcpIncoming;
 
 /// What a fake collector answers, the last for ever, and what it got.
 #[derive(Default)]
@@ -230,6 +235,46 @@ async fn callers_that_do_not_sample_get_no_span() {
     exporter.offer(&finished(Request { traceparent, ..streamed(1) }));
     exporter.shutdown().await;
     assert_eq!((collector.got().len(), vitals.spans_sent.get(), vitals.spans_dropped.get()), (0, 0, 0));
+}
+
+/// A gRPC collector that is first not ready, and then refuses one span of what it takes.
+#[derive(Default)]
+struct Grpc {
+    got: Arc<Mutex<Vec<(MetadataMap, ExportTraceServiceRequest)>>>,
+}
+
+#[tonic::async_trait]
+impl TraceService for Grpc {
+    async fn export(
+        &self,
+        request: tonic::Request<ExportTraceServiceRequest>,
+    ) -> Result<tonic::Response<ExportTraceServiceResponse>, tonic::Status> {
+        let (metadata, _, message) = request.into_parts();
+        let mut got = self.got.lock().unwrap();
+        got.push((metadata, message));
+        if got.len() == 1 {
+            return Err(tonic::Status::unavailable("starting"));
+        }
+        let partial = ExportTracePartialSuccess { rejected_spans: 1, error_message: String::new() };
+        Ok(tonic::Response::new(ExportTraceServiceResponse { partial_success: Some(partial) }))
+    }
+}
+
+#[tokio::test]
+async fn grpc_does_the_same() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut settings = settings(&format!("http://{}", listener.local_addr().unwrap()), Protocol::Grpc);
+    settings.traces.as_mut().unwrap().compression = Compression::Gzip;
+    let collector = Grpc::default();
+    let got = Arc::clone(&collector.got);
+    let service = TraceServiceServer::new(collector).accept_compressed(CompressionEncoding::Gzip);
+    tokio::spawn(tonic::transport::Server::builder().serve_with_incoming(service, TcpIncoming::from(listener)));
+    assert_eq!(outcome(&settings, 1).await, (SPANS - 1, 1, 1));
+    let got = got.lock().unwrap();
+    let [(_, first), (metadata, second)] = got.as_slice() else { panic!("{} attempts", got.len()) };
+    assert_eq!(first, second, "the same message each time");
+    assert_eq!((metadata.get("x-tenant").unwrap(), metadata.get("grpc-encoding").unwrap()), ("a", "gzip"));
+    assert_eq!(second.resource_spans[0].scope_spans[0].spans.len() as u64, SPANS);
 }
 
 #[tokio::test]

@@ -1,0 +1,186 @@
+//! One source of settings in, those that it sets out: the one list of settings, for flags and file alike.
+
+use crate::config::value::Level;
+use crate::config::value::RingBytes;
+use crate::config::value::Seconds;
+use crate::config::value::TargetRule;
+use crate::config::value::duration;
+use crate::export::otlp::settings::Partial as Collector;
+use crate::export::otlp::settings::TIMEOUT;
+use clap::Args;
+use serde::Deserialize;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// All settings, each of which may be absent.
+#[derive(Debug, Clone, Default, Args, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Partial {
+    /// Where /metrics and the API are served [default: 127.0.0.1:9478]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub listen: Option<SocketAddr>,
+    /// Finished requests kept for the API [default: 1000]
+    #[arg(long, value_name = "N")]
+    pub requests_kept: Option<usize>,
+    /// Series of metrics before a new model is counted as `other` [default: 1000]
+    #[arg(long, value_name = "N")]
+    pub series_cap: Option<usize>,
+    /// Size of the kernel's ring, a power of two [default: 16777216]
+    #[arg(long, value_name = "BYTES")]
+    pub ring_bytes: Option<RingBytes>,
+    /// How much of one request body is copied [default: 16777216]
+    #[arg(long, value_name = "BYTES")]
+    pub body_cap_bytes: Option<u64>,
+    /// How much is captured [default: full]
+    #[arg(long)]
+    pub level: Option<Level>,
+    /// Another server to trace: exe=NAME, port=N or pid=N, and engine=other, name=NAME; several by `;`
+    #[arg(id = "target", long, value_name = "KEY=VALUE,…", value_delimiter = ';')]
+    pub targets: Option<Vec<TargetRule>>,
+    /// Which log lines are written [default: info]
+    #[arg(long, value_name = "FILTER")]
+    pub log: Option<String>,
+    /// Thresholds.
+    #[command(flatten)]
+    pub slo: Slo,
+    /// The collector.
+    #[command(flatten)]
+    pub otlp: Otlp,
+    /// NVML.
+    #[command(flatten)]
+    pub nvml: Nvml,
+    /// The engines' own metrics.
+    #[command(flatten)]
+    pub scrape: Scrape,
+    /// Discovery.
+    #[command(flatten)]
+    pub discover: Discover,
+}
+
+/// Thresholds, each of which becomes a bucket bound.
+#[derive(Debug, Clone, Default, Args, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Slo {
+    /// Thresholds of the time to first token
+    #[arg(id = "slo-ttft-seconds", long, value_name = "SECONDS,…", value_delimiter = ',')]
+    pub ttft_seconds: Option<Vec<Seconds>>,
+    /// Thresholds of the duration
+    #[arg(id = "slo-duration-seconds", long, value_name = "SECONDS,…", value_delimiter = ',')]
+    pub duration_seconds: Option<Vec<Seconds>>,
+}
+
+/// The collector. The standard `OTEL_*` variables stand between our own and the file.
+#[derive(Debug, Clone, Default, Args, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Otlp {
+    /// Where spans and metrics go; without it, nowhere
+    #[arg(id = "otlp-endpoint", long, value_name = "URL")]
+    pub endpoint: Option<String>,
+    /// grpc or http/protobuf [default: http/protobuf]
+    #[arg(id = "otlp-protocol", long, value_name = "PROTOCOL")]
+    pub protocol: Option<String>,
+    /// Headers of every request to the collector
+    #[arg(id = "otlp-headers", long, value_name = "NAME=VALUE,…", hide_env_values = true)]
+    pub headers: Option<String>,
+    /// gzip or none [default: none]
+    #[arg(id = "otlp-compression", long, value_name = "METHOD")]
+    pub compression: Option<String>,
+    /// How long one attempt may take [default: 10]
+    #[arg(id = "otlp-timeout-seconds", long, value_name = "SECONDS")]
+    pub timeout_seconds: Option<Seconds>,
+    /// Between two pushes of metrics [default: 15]
+    #[arg(id = "otlp-interval-seconds", long, value_name = "SECONDS")]
+    pub interval_seconds: Option<Seconds>,
+    /// What waiting spans may take [default: 16777216]
+    #[arg(id = "otlp-queue-bytes", long, value_name = "BYTES")]
+    pub queue_bytes: Option<usize>,
+}
+
+/// NVML.
+#[derive(Debug, Clone, Default, Args, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Nvml {
+    /// Whether GPUs are read [default: true]
+    #[arg(id = "nvml-enabled", long, value_name = "BOOL")]
+    pub enabled: Option<bool>,
+    /// The NVML library, where it is not the system's
+    #[arg(id = "nvml-library", long, value_name = "FILE")]
+    pub library: Option<PathBuf>,
+}
+
+/// The engines' own metrics.
+#[derive(Debug, Clone, Default, Args, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Scrape {
+    /// Whether the engines' own metrics are read [default: true]
+    #[arg(id = "scrape-enabled", long, value_name = "BOOL")]
+    pub enabled: Option<bool>,
+    /// Between two scrapes [default: 5]
+    #[arg(id = "scrape-interval-seconds", long, value_name = "SECONDS")]
+    pub interval_seconds: Option<Seconds>,
+    /// How long one scrape may take [default: 2]
+    #[arg(id = "scrape-timeout-seconds", long, value_name = "SECONDS")]
+    pub timeout_seconds: Option<Seconds>,
+}
+
+/// Discovery.
+#[derive(Debug, Clone, Default, Args, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Discover {
+    /// Between two passes over /proc [default: 5]
+    #[arg(id = "discover-interval-seconds", long, value_name = "SECONDS")]
+    pub interval_seconds: Option<Seconds>,
+}
+
+impl Partial {
+    /// What is set here, else what is set there.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            listen: self.listen.or(other.listen),
+            requests_kept: self.requests_kept.or(other.requests_kept),
+            series_cap: self.series_cap.or(other.series_cap),
+            ring_bytes: self.ring_bytes.or(other.ring_bytes),
+            body_cap_bytes: self.body_cap_bytes.or(other.body_cap_bytes),
+            level: self.level.or(other.level),
+            targets: self.targets.or(other.targets),
+            log: self.log.or(other.log),
+            slo: Slo {
+                ttft_seconds: self.slo.ttft_seconds.or(other.slo.ttft_seconds),
+                duration_seconds: self.slo.duration_seconds.or(other.slo.duration_seconds),
+            },
+            otlp: Otlp {
+                endpoint: self.otlp.endpoint.or(other.otlp.endpoint),
+                protocol: self.otlp.protocol.or(other.otlp.protocol),
+                headers: self.otlp.headers.or(other.otlp.headers),
+                compression: self.otlp.compression.or(other.otlp.compression),
+                timeout_seconds: self.otlp.timeout_seconds.or(other.otlp.timeout_seconds),
+                interval_seconds: self.otlp.interval_seconds.or(other.otlp.interval_seconds),
+                queue_bytes: self.otlp.queue_bytes.or(other.otlp.queue_bytes),
+            },
+            nvml: Nvml {
+                enabled: self.nvml.enabled.or(other.nvml.enabled),
+                library: self.nvml.library.or(other.nvml.library),
+            },
+            scrape: Scrape {
+                enabled: self.scrape.enabled.or(other.scrape.enabled),
+                interval_seconds: self.scrape.interval_seconds.or(other.scrape.interval_seconds),
+                timeout_seconds: self.scrape.timeout_seconds.or(other.scrape.timeout_seconds),
+            },
+            discover: Discover { interval_seconds: self.discover.interval_seconds.or(other.discover.interval_seconds) },
+        }
+    }
+}
+
+impl Otlp {
+    /// The part that the `OTEL_*` variables can set too.
+    pub fn collector(&self) -> Collector {
+        Collector {
+            endpoint: self.endpoint.clone(),
+            protocol: self.protocol.clone(),
+            headers: self.headers.clone(),
+            compression: self.compression.clone(),
+            timeout: self.timeout_seconds.map(|seconds| duration(Some(seconds), TIMEOUT)),
+        }
+    }
+}

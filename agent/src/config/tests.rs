@@ -1,0 +1,193 @@
+//! Settings from three sources, and what is said of wrong ones.
+
+use crate::config::Args;
+use crate::config::Around;
+use crate::config::Command;
+use crate::config::Config;
+use crate::config::EXIT_USAGE;
+use crate::config::FILE;
+use crate::config::exit_code;
+use crate::config::value::Level;
+use crate::config::value::Select;
+use crate::ident::EngineKind;
+use crate::ident::Pid;
+use std::io::ErrorKind;
+use std::path::Path;
+use std::time::Duration;
+
+/// Loads from `flags` after `run`, variables, and the text of the default file; or says what is wrong.
+fn load(flags: &[&str], env: &[(&str, &str)], file: Option<&str>) -> Result<Config, String> {
+    let line = ["tachograph", "run"].iter().chain(flags);
+    let args = Args::read(line).map_err(|error| error.to_string())?;
+    let around = Around {
+        env: &|name| env.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned()),
+        read: &|path| match file {
+            Some(text) if path == Path::new(FILE) => Ok(text.to_owned()),
+            _ => Err(ErrorKind::NotFound.into()),
+        },
+        host: "box".to_owned(),
+    };
+    Config::load(args.flags(), &around).map_err(|error| error.to_string())
+}
+
+#[test]
+fn without_anything_the_defaults_stand() {
+    let config = load(&[], &[], None).unwrap();
+    assert_eq!(config.listen.to_string(), "127.0.0.1:9478");
+    assert_eq!((config.correlate.requests_kept, config.correlate.series_cap), (1_000, 1_000));
+    assert_eq!((config.ring_bytes, config.body_cap_bytes, config.level), (16 << 20, 16 << 20, Level::Full));
+    assert_eq!((config.otlp.queue_bytes, config.otlp.interval), (16 << 20, Duration::from_secs(15)));
+    assert!(config.otlp.traces.is_none() && config.otlp.metrics.is_none());
+    assert!(config.nvml.enabled && config.scrape.enabled && config.targets.is_empty());
+}
+
+#[test]
+fn a_flag_wins_over_the_environment_and_that_over_the_file() {
+    const FLAG: &[&str] = &["--requests-kept", "1"];
+    const ENV: &[(&str, &str)] = &[("TACHOGRAPH_REQUESTS_KEPT", "2")];
+    const TEXT: Option<&str> = Some("requests_kept = 3");
+    let kept = |flags, env, file| load(flags, env, file).unwrap().correlate.requests_kept;
+    assert_eq!(kept(FLAG, ENV, TEXT), 1);
+    assert_eq!(kept(&[], ENV, TEXT), 2);
+    assert_eq!(kept(&[], &[], TEXT), 3);
+    assert_eq!(kept(&[], &[("TACHOGRAPH_REQUESTS_KEPT", "")], TEXT), 3, "an empty variable is none");
+}
+
+#[test]
+fn standard_variables_stand_between_ours_and_the_file() {
+    const FILE: Option<&str> = Some("[otlp]\nendpoint = 'http://file'");
+    const OTEL: (&str, &str) = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://otel");
+    const OURS: (&str, &str) = ("TACHOGRAPH_OTLP_ENDPOINT", "http://ours");
+    let url = |env: &[(&str, &str)]| load(&[], env, FILE).unwrap().otlp.traces.unwrap().url;
+    assert_eq!(url(&[]), "http://file/v1/traces");
+    assert_eq!(url(&[OTEL]), "http://otel/v1/traces");
+    assert_eq!(url(&[OTEL, OURS]), "http://ours/v1/traces");
+}
+
+/// Every setting of the file, and what it becomes.
+const WHOLE: &str = r#"
+listen = "[::1]:80"
+requests_kept = 5
+series_cap = 6
+ring_bytes = 65536
+body_cap_bytes = 7
+level = "no_tokens"
+log = "debug"
+[slo]
+ttft_seconds = [0.2, 1]
+duration_seconds = [30]
+[[targets]]
+exe = "llama-server"
+name = "llama"
+[[targets]]
+port = 30000
+engine = "vllm"
+[otlp]
+endpoint = "http://c:4317"
+protocol = "grpc"
+headers = "a=b"
+compression = "gzip"
+timeout_seconds = 0.5
+interval_seconds = 60
+queue_bytes = 1000
+[nvml]
+enabled = false
+library = "/lib/nvml.so"
+[scrape]
+enabled = false
+interval_seconds = 1
+timeout_seconds = 2
+[discover]
+interval_seconds = 3
+"#;
+
+#[test]
+fn the_file_sets_everything() {
+    let config = load(&[], &[], Some(WHOLE)).unwrap();
+    assert_eq!(
+        (config.listen.to_string().as_str(), config.ring_bytes, config.level),
+        ("[::1]:80", 65_536, Level::NoTokens)
+    );
+    assert_eq!(config.correlate.ttft_thresholds, [0.2, 1.0]);
+    assert_eq!(config.correlate.duration_thresholds, [30.0]);
+    assert_eq!(config.targets[0].select, Select::Exe("llama-server".to_owned()));
+    assert_eq!((config.targets[0].kind, config.targets[0].name.as_deref()), (EngineKind::Other, Some("llama")));
+    assert_eq!((&config.targets[1].select, config.targets[1].kind), (&Select::Port(30_000), EngineKind::Vllm));
+    let traces = config.otlp.traces.unwrap();
+    assert_eq!((traces.url.as_str(), traces.timeout), ("http://c:4317", Duration::from_millis(500)));
+    assert_eq!((config.otlp.interval, config.otlp.queue_bytes), (Duration::from_mins(1), 1_000));
+    assert_eq!(config.nvml.library.as_deref(), Some(Path::new("/lib/nvml.so")));
+    assert_eq!((config.scrape.enabled, config.scrape.timeout), (false, Duration::from_secs(2)));
+    assert_eq!((config.discover_interval, config.log.as_str()), (Duration::from_secs(3), "debug"));
+}
+
+#[test]
+fn variables_and_flags_take_lists() {
+    let env = [("TACHOGRAPH_TARGET", "exe=a,name=b;pid=7"), ("TACHOGRAPH_SLO_TTFT_SECONDS", "0.5,2")];
+    let config = load(&["--slo-duration-seconds", "8", "--nvml-enabled=false"], &env, None).unwrap();
+    assert_eq!(config.targets.len(), 2);
+    assert_eq!(config.targets[1].select, Select::Pid(Pid(7)));
+    assert_eq!((config.correlate.ttft_thresholds, config.correlate.duration_thresholds), (vec![0.5, 2.0], vec![8.0]));
+    assert!(!config.nvml.enabled);
+}
+
+#[test]
+fn a_bad_file_is_named_with_key_and_line() {
+    for (file, says) in [
+        ("listen = '127.0.0.1:1'\nlisten_on = 1", ["line 2", "`listen_on`"]),
+        ("\n[otlp]\nurl = 'x'", ["line 3", "`url`"]),
+        ("\n\nring_bytes = 65537", ["line 3", "not a power of two"]),
+        ("ring_bytes = 32768", ["line 1", "not a power of two"]),
+        ("level = 'all'", ["line 1", "`no_tokens`"]),
+        ("listen = 'here'", ["line 1", "listen"]),
+        ("[scrape]\ninterval_seconds = 0", ["line 2", "above 0"]),
+        ("[slo]\nttft_seconds = [1, -1]", ["line 2", "above 0"]),
+        ("[[targets]]\nexe = 'a'\npid = 1", ["line 1", "exactly one of"]),
+        ("[[targets]]\npid = 1\nengine = 'tgi'", ["line 1", "`tgi`"]),
+        ("[[targets]]\npids = 1", ["line 2", "`pids`"]),
+        ("requests_kept = -1", ["line 1", "requests_kept"]),
+    ] {
+        let error = load(&[], &[], Some(file)).unwrap_err();
+        assert!(error.starts_with(FILE), "{error}");
+        for word in says {
+            assert!(error.contains(word), "{word}: {error}");
+        }
+    }
+}
+
+#[test]
+fn a_bad_variable_or_flag_is_named() {
+    for (variable, value, says) in [
+        ("TACHOGRAPH_RING_BYTES", "1000", "not a power of two"),
+        ("TACHOGRAPH_OTLP_INTERVAL_SECONDS", "often", "not a number of seconds"),
+        ("TACHOGRAPH_TARGET", "exec=a", "`exec` is none of"),
+        ("TACHOGRAPH_LEVEL", "all", "invalid value 'all'"),
+        ("TACHOGRAPH_OTLP_PROTOCOL", "ftp", "neither grpc nor"),
+    ] {
+        let error = load(&["--otlp-endpoint", "http://c"], &[(variable, value)], None).unwrap_err();
+        let named = error.starts_with(variable) || error.starts_with("otlp.protocol");
+        assert!(named && error.contains(says), "{error}");
+        assert!(!error.contains('\n'), "one sentence: {error}");
+    }
+    assert!(load(&["--ring-bytes", "7"], &[], None).unwrap_err().contains("--ring-bytes"));
+    assert!(load(&[], &[("TACHOGRAPH_SERVICE_HOST", "10.0.0.1")], None).is_ok(), "not ours");
+}
+
+#[test]
+fn a_named_file_must_be_there() {
+    assert!(load(&["--config", "/else.toml"], &[], None).unwrap_err().starts_with("/else.toml: "));
+    assert!(load(&[], &[("TACHOGRAPH_CONFIG", "/other.toml")], None).unwrap_err().starts_with("/other.toml: "));
+}
+
+#[test]
+fn commands_are_read() {
+    let read = |line: &[&str]| Args::read(std::iter::once(&"tachograph").chain(line));
+    let record = read(&["record", "--out", "a", "--seconds", "3", "--with-content", "--level", "head"]).unwrap();
+    assert!(matches!(record.command, Command::Record { seconds: Some(3), with_content: true, .. }));
+    assert_eq!(record.flags().settings.level, Some(Level::Head));
+    assert!(matches!(read(&["replay", "tape"]).unwrap().command, Command::Replay { .. }));
+    assert!(matches!(read(&["check"]).unwrap().command, Command::Check { .. }));
+    assert_eq!(exit_code(&read(&["run", "--nonsense"]).unwrap_err()), EXIT_USAGE);
+    assert_eq!(exit_code(&read(&["--help"]).unwrap_err()), 0);
+    assert_eq!(exit_code(&read(&[]).unwrap_err()), EXIT_USAGE);
+}

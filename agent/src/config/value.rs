@@ -1,0 +1,157 @@
+//! The words of one setting in, its checked value out; flags and file share these, so both name what is wrong.
+
+use crate::ident::EngineKind;
+use crate::ident::Pid;
+use serde::Deserialize;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// The smallest ring: a multiple of every page size in use.
+pub const RING_MIN: u32 = 65_536;
+
+/// The largest ring.
+pub const RING_MAX: u32 = 1 << 30;
+
+/// How much is captured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+#[value(rename_all = "snake_case")]
+pub enum Level {
+    /// Everything.
+    Full,
+    /// No detail for each token.
+    NoTokens,
+    /// Heads of requests and responses only.
+    Head,
+}
+
+/// A number of seconds above 0.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(try_from = "f64")]
+pub struct Seconds(f64);
+
+impl TryFrom<f64> for Seconds {
+    type Error = &'static str;
+
+    fn try_from(seconds: f64) -> Result<Self, Self::Error> {
+        let possible = seconds > 0.0 && seconds < 1e9;
+        if possible { Ok(Self(seconds)) } else { Err("not a number of seconds above 0") }
+    }
+}
+
+impl FromStr for Seconds {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse::<f64>().map_err(|_bad| "not a number of seconds above 0")?.try_into()
+    }
+}
+
+/// As a duration, or the default.
+pub fn duration(seconds: Option<Seconds>, default: Duration) -> Duration {
+    seconds.map_or(default, |Seconds(seconds)| Duration::from_secs_f64(seconds))
+}
+
+/// As plain numbers.
+pub fn numbers(seconds: Option<Vec<Seconds>>) -> Vec<f64> {
+    seconds.unwrap_or_default().into_iter().map(|Seconds(seconds)| seconds).collect()
+}
+
+/// The size of a ring: a power of two from [`RING_MIN`] to [`RING_MAX`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "u64")]
+pub struct RingBytes(pub u32);
+
+impl TryFrom<u64> for RingBytes {
+    type Error = &'static str;
+
+    fn try_from(bytes: u64) -> Result<Self, Self::Error> {
+        match u32::try_from(bytes) {
+            Ok(bytes) if bytes.is_power_of_two() && (RING_MIN..=RING_MAX).contains(&bytes) => Ok(Self(bytes)),
+            _ => Err("not a power of two from 65536 to 1073741824"),
+        }
+    }
+}
+
+impl FromStr for RingBytes {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse::<u64>().map_err(|_bad| "not a power of two from 65536 to 1073741824")?.try_into()
+    }
+}
+
+/// How a server is found that discovery does not know by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Select {
+    /// By its executable: a path, a file name, or either with `*`.
+    Exe(String),
+    /// By the TCP port on which it listens.
+    Port(u16),
+    /// By its pid.
+    Pid(Pid),
+}
+
+/// A server to trace.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "Written")]
+pub struct TargetRule {
+    /// How it is found.
+    pub select: Select,
+    /// What it is.
+    pub kind: EngineKind,
+    /// What to call it.
+    pub name: Option<String>,
+}
+
+/// As the file has it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Written {
+    exe: Option<String>,
+    port: Option<u16>,
+    pid: Option<u32>,
+    engine: Option<String>,
+    name: Option<String>,
+}
+
+impl TryFrom<Written> for TargetRule {
+    type Error = String;
+
+    fn try_from(written: Written) -> Result<Self, Self::Error> {
+        let select = match (written.exe, written.port, written.pid) {
+            (Some(exe), None, None) => Select::Exe(exe),
+            (None, Some(port), None) => Select::Port(port),
+            (None, None, Some(pid)) => Select::Pid(Pid(pid)),
+            _ => return Err("a target has exactly one of exe, port and pid".to_owned()),
+        };
+        let kind = match written.engine.as_deref() {
+            None | Some("other") => EngineKind::Other,
+            Some("vllm") => EngineKind::Vllm,
+            Some(engine) => return Err(format!("engine `{engine}` is neither vllm nor other")),
+        };
+        Ok(Self { select, kind, name: written.name })
+    }
+}
+
+/// `exe=llama-server,name=llama`, the keys being those of the file.
+impl FromStr for TargetRule {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut written = Written::default();
+        for item in text.split(',') {
+            let (key, value) = item.split_once('=').ok_or_else(|| format!("`{item}` is not key=value"))?;
+            let number = || format!("{key} `{value}` is not a number in range");
+            match key {
+                "exe" => written.exe = Some(value.to_owned()),
+                "port" => written.port = Some(value.parse().map_err(|_bad| number())?),
+                "pid" => written.pid = Some(value.parse().map_err(|_bad| number())?),
+                "engine" => written.engine = Some(value.to_owned()),
+                "name" => written.name = Some(value.to_owned()),
+                _ => return Err(format!("`{key}` is none of exe, port, pid, engine, name")),
+            }
+        }
+        written.try_into()
+    }
+}
