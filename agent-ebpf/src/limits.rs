@@ -22,5 +22,5 @@ pub const TARGETS: u32 = 4_096;
 pub const THREADS: u32 = 16_384;
 /// Frames shorter than this are notifications between an engine and its workers.
 pub const FRAME_OUT_MIN: u64 = 8;
-/// Bytes copied in one direction before the other speaks, when nothing else is asked for.
-pub const TURN_BYTES: u64 = 16 * 1024 * 1024;
+/// A write shorter than this is copied whatever the response has used up: it may be its end.
+pub const SHORT: u32 = 64;

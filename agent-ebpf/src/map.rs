@@ -42,8 +42,11 @@ pub struct ConnState {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C)]
 pub struct TargetState {
-    /// Bytes copied in one direction before the other speaks.
-    pub turn_bytes: u64,
+    /// Bytes copied of what it receives before it answers.
+    pub in_bytes: u64,
+    /// Bytes copied of what it sends before it is spoken to again; short writes, which end a response,
+    /// are copied even so.
+    pub out_bytes: u64,
 }
 
 /// The arguments of a call between its entry and its end.

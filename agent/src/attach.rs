@@ -11,6 +11,7 @@ use crate::ident::Pid;
 use crate::ident::ProcessId;
 use crate::ident::Role;
 use crate::vitals::Vitals;
+use agent_ebpf::map::TargetState;
 use aya::programs::uprobe::UProbeLink;
 use plan::Skip;
 use std::collections::BTreeMap;
@@ -56,14 +57,14 @@ pub struct Attachment {
 /// All attachments of this node.
 pub struct Attach {
     object: object::Object,
-    turn_bytes: u64,
+    copies: TargetState,
     attachments: BTreeMap<Pid, Attachment>,
 }
 
 impl Attach {
-    /// Nothing attached yet; `turn_bytes` is how much of one message's direction is copied.
-    pub fn new(object: object::Object, turn_bytes: u64) -> Self {
-        Self { object, turn_bytes, attachments: BTreeMap::new() }
+    /// Nothing attached yet; `copies` is how much of each message is copied.
+    pub fn new(object: object::Object, copies: TargetState) -> Self {
+        Self { object, copies, attachments: BTreeMap::new() }
     }
 
     /// What is attached where.
@@ -117,7 +118,7 @@ impl Attach {
                 late: target.late,
             });
         }
-        if let Err(why) = self.object.follow(pid.0, self.turn_bytes) {
+        if let Err(why) = self.object.follow(pid.0, self.copies) {
             attachment.skipped.push(Skip { what: format!("process {pid}"), why });
         }
         for file in target.objects.difference(&attachment.done.clone()) {

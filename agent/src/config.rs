@@ -160,6 +160,8 @@ pub struct Config {
     pub correlate: correlate::state::Settings,
     /// Bytes of the ring; a power of two.
     pub ring_bytes: u32,
+    /// Whether losses are kept one by one, which only tests read.
+    pub keep_losses: bool,
     /// Bytes of one request body that are copied.
     pub body_cap_bytes: u64,
     /// How much is captured.
@@ -251,6 +253,7 @@ impl Config {
                 ttft_thresholds: value::numbers(all.slo.ttft_seconds),
             },
             ring_bytes: all.ring_bytes.map_or(16 << 20, |bytes| bytes.0),
+            keep_losses: all.keep_losses.unwrap_or(false),
             body_cap_bytes: all.body_cap_bytes.unwrap_or(16 << 20),
             level: all.level.unwrap_or(Level::Full),
             targets: all.targets.unwrap_or_default(),

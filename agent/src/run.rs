@@ -12,6 +12,7 @@ use crate::attach::object;
 use crate::clock::Clock;
 use crate::clock::System;
 use crate::config::Config;
+use crate::config::value::Level;
 use crate::correlate::Own;
 use crate::correlate::state::Correlator;
 use crate::discover;
@@ -27,6 +28,7 @@ use crate::ring::read::Ring;
 use crate::serve;
 use crate::vitals::Vitals;
 use agent_ebpf::event;
+use agent_ebpf::map::TargetState;
 use agent_ebpf::map::count;
 use anyhow::Context as _;
 use keeper::Keeper;
@@ -46,6 +48,9 @@ use tokio::task::JoinSet;
 
 pub mod keeper;
 pub mod line;
+pub mod record;
+pub mod replay;
+pub mod tape;
 
 /// Between two looks at an empty ring: the kernel side wakes nobody.
 const RING_POLL: Duration = Duration::from_millis(5);
@@ -59,6 +64,10 @@ const UPDATES: usize = 16_384;
 const UPDATES_FOR_ENDS: usize = 8_192;
 /// Hints and roster entries on their way.
 const HINTS: usize = 1_024;
+/// Of a response at level `no_tokens`: its head and first tokens.
+const NO_TOKENS_BYTES: u64 = 4_096;
+/// Of a message at level `head`.
+const HEAD_BYTES: u64 = 1_024;
 /// Between two readings of the agent's own cost.
 const OWN: Duration = Duration::from_secs(1);
 
@@ -100,7 +109,7 @@ async fn agent(config: Config) -> anyhow::Result<()> {
             discover::Config { others: config.targets.iter().map(|rule| rule.select.clone()).collect() },
             Pid(std::process::id()),
         ),
-        attach: Attach::new(object, config.body_cap_bytes),
+        attach: Attach::new(object, copies(&config)),
         interval: config.discover_interval,
         vitals: Arc::clone(&vitals),
         correlator: Arc::clone(&correlator),
@@ -156,6 +165,16 @@ async fn agent(config: Config) -> anyhow::Result<()> {
     stop.send_replace(true);
     serving.await??;
     Ok(())
+}
+
+/// How much the kernel side copies at each level.
+fn copies(config: &Config) -> TargetState {
+    let (in_bytes, out_bytes) = match config.level {
+        Level::Full => (config.body_cap_bytes, config.body_cap_bytes),
+        Level::NoTokens => (config.body_cap_bytes, NO_TOKENS_BYTES),
+        Level::Head => (HEAD_BYTES, HEAD_BYTES),
+    };
+    TargetState { in_bytes, out_bytes }
 }
 
 /// Updates in, finished requests to the exporter; ends with the ring thread.

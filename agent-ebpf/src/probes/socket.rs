@@ -322,7 +322,9 @@ impl Moving {
     pub(super) fn new(mut header: Header, fd: i32, state: *mut ConnState) -> Option<Self> {
         let cap = match maps::TARGETS.get_ptr(&header.pid) {
             // SAFETY: a live map value.
-            Some(target) => unsafe { (*target).turn_bytes },
+            Some(target) => unsafe {
+                if header.kind as u32 == Kind::Received as u32 { (*target).in_bytes } else { (*target).out_bytes }
+            },
             None => return None,
         };
         header.fd = fd;
@@ -391,7 +393,8 @@ impl Moving {
     fn allowed(&mut self, total: u32) -> u32 {
         // SAFETY: a live map value; one connection is used by one thread at a time.
         unsafe { (*self.state).turn_bytes += u64::from(total) };
-        if u64::from(total) > self.turn_bytes {
+        let end = self.header.kind as u32 == Kind::Sent as u32 && total < limits::SHORT;
+        if u64::from(total) > self.turn_bytes && !end {
             maps::count(count::TRUNCATED, u64::from(total) - self.turn_bytes);
             self.turn_bytes as u32
         } else {

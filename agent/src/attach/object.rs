@@ -124,8 +124,8 @@ impl Object {
     /// # Errors
     ///
     /// The table is full; the text says so.
-    pub fn follow(&mut self, pid: u32, turn_bytes: u64) -> Result<(), String> {
-        self.targets.insert(&pid, &TargetState { turn_bytes }, 0).map_err(|error| chain(&error))
+    pub fn follow(&mut self, pid: u32, state: TargetState) -> Result<(), String> {
+        self.targets.insert(&pid, &state, 0).map_err(|error| chain(&error))
     }
 
     /// The kernel side forgets a process.

@@ -28,6 +28,9 @@ pub struct Partial {
     /// Size of the kernel's ring, a power of two [default: 16777216]
     #[arg(long, value_name = "BYTES")]
     pub ring_bytes: Option<RingBytes>,
+    /// Keep losses one by one, for tests
+    #[arg(long, hide = true)]
+    pub keep_losses: Option<bool>,
     /// How much of one request body is copied [default: 16777216]
     #[arg(long, value_name = "BYTES")]
     pub body_cap_bytes: Option<u64>,
@@ -141,6 +144,7 @@ impl Partial {
             requests_kept: self.requests_kept.or(other.requests_kept),
             series_cap: self.series_cap.or(other.series_cap),
             ring_bytes: self.ring_bytes.or(other.ring_bytes),
+            keep_losses: self.keep_losses.or(other.keep_losses),
             body_cap_bytes: self.body_cap_bytes.or(other.body_cap_bytes),
             level: self.level.or(other.level),
             targets: self.targets.or(other.targets),

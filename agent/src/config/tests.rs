@@ -8,7 +8,7 @@ use crate::config::EXIT_USAGE;
 use crate::config::FILE;
 use crate::config::exit_code;
 use crate::config::value::Level;
-use crate::config::value::Select;
+use crate::discover::Select;
 use crate::ident::EngineKind;
 use crate::ident::Pid;
 use std::io::ErrorKind;

@@ -1,5 +1,6 @@
 //! The words of one setting in, its checked value out; flags and file share these, so both name what is wrong.
 
+use crate::discover::Select;
 use crate::ident::EngineKind;
 use crate::ident::Pid;
 use serde::Deserialize;
@@ -79,17 +80,6 @@ impl FromStr for RingBytes {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         text.parse::<u64>().map_err(|_bad| "not a power of two from 65536 to 1073741824")?.try_into()
     }
-}
-
-/// How a server is found that discovery does not know by itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Select {
-    /// By its executable: a path, a file name, or either with `*`.
-    Exe(String),
-    /// By the TCP port on which it listens.
-    Port(u16),
-    /// By its pid.
-    Pid(Pid),
 }
 
 /// A server to trace.

@@ -1,0 +1,78 @@
+//! A tape in, the finished requests out as JSON lines: everything behind the probes, once more.
+
+use super::line::Line;
+use super::tape::Entry;
+use crate::clock::Anchor;
+use crate::clock::MonoNs;
+use crate::config::Config;
+use crate::correlate::state::Correlator;
+use crate::ring::tape;
+use crate::ui;
+use crate::vitals::Vitals;
+use agent_ebpf::event::Header;
+use anyhow::Context as _;
+use std::fs::File;
+use std::io::BufReader;
+use std::io::Write as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use zerocopy::TryFromBytes as _;
+
+/// Between two ticks of the book, on the tape's own time.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Replays a tape; the same tape always gives the same lines, trace ids aside.
+///
+/// # Errors
+///
+/// The file cannot be read or is no tape.
+pub fn replay(config: &Config, file: &Path) -> anyhow::Result<()> {
+    let open = File::open(file).with_context(|| format!("cannot open {}", file.display()))?;
+    let mut reader = tape::Reader::new(BufReader::new(open)).with_context(|| file.display().to_string())?;
+    let vitals = Arc::new(Vitals::default());
+    let mut line = Line::new(Arc::clone(&vitals));
+    // A tape has no wall clock: instants are given on its own.
+    let anchor = Anchor { mono: MonoNs(0), unix_ns: 0 };
+    let random = Box::new(|bytes: &mut [u8]| rand::Rng::fill(&mut rand::rng(), bytes));
+    let correlator = Correlator::new(&config.correlate, vitals, anchor, random);
+    let mut out = std::io::stdout().lock();
+    let mut now = MonoNs(0);
+    let mut ticked = now;
+    let mut foreign = 0_u64;
+    while let Some(bytes) = reader.read()? {
+        match Entry::read(bytes) {
+            Some(Entry::Record(record)) => {
+                if let Ok((header, _)) = Header::try_read_from_prefix(record) {
+                    now = now.max(MonoNs(header.at_ns));
+                }
+                line.record(record, |_, _| {});
+            }
+            Some(Entry::Roster(attached, at)) => {
+                now = now.max(at);
+                line.attached(attached, at);
+            }
+            None => foreign += 1,
+        }
+        if now >= ticked.plus(TICK) {
+            ticked = now;
+            line.tick(now);
+        }
+        print(&mut line, &correlator, anchor, &mut out)?;
+    }
+    line.close(now);
+    print(&mut line, &correlator, anchor, &mut out)?;
+    if foreign > 0 {
+        tracing::warn!(entries = foreign, "entries of an unknown kind were passed over");
+    }
+    Ok(())
+}
+
+fn print(line: &mut Line, correlator: &Correlator, anchor: Anchor, out: &mut impl std::io::Write) -> anyhow::Result<()> {
+    for update in line.updates() {
+        if let Some(finished) = correlator.update(update, anchor) {
+            writeln!(out, "{}", ui::record::record(&finished))?;
+        }
+    }
+    Ok(())
+}
