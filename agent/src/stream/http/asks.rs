@@ -17,6 +17,9 @@ use crate::stream::openai::ask::AskScan;
 /// Requests that may wait for their responses in one connection.
 const PIPELINED: usize = 256;
 
+/// Bytes of a path that are kept.
+const PATH_CAP: usize = 512;
+
 /// Where in the requests a connection is.
 #[derive(Debug)]
 pub(super) enum Asks {
@@ -120,7 +123,7 @@ impl Connection {
         let operation = openai::operation(&request.path).filter(|_| request.method == Method::Post);
         let head = operation.map(|operation| AskHead {
             method: "POST".to_owned(),
-            path: request.path,
+            path: http1::cut(&request.path, PATH_CAP).to_owned(),
             operation,
             x_request_id: request.x_request_id,
             traceparent: request.traceparent,

@@ -155,6 +155,7 @@ impl Connection {
             cx.out.push(Message::Ended { exchange: self.exchange(open.number), at });
         }
         self.ended = self.ended.max(at);
+        self.blocked = None;
         self.answered(open.number);
         self.tell(cx);
     }

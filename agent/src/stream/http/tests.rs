@@ -219,6 +219,8 @@ fn a_slow_reader_is_timed() {
     let steps =
         [Do::Open, ask(chat()), say(STREAM_HEAD), Do::Blocked, Do::Blocked, say(event(TOKEN)), say(END), Do::Blocked];
     assert_eq!(lines(&steps)[3..], ["blocked 0 @5 2", "said 0 @5 content 0", "ended 0 @6"]);
+    let steps = [Do::Open, ask(chat()), say(STREAM_HEAD), Do::Blocked, Do::Close(Close::Peer)];
+    assert_eq!(lines(&steps)[3..], ["blocked 0 @4 1", "broken 0 @4 ClientGone"]);
 }
 
 /// Which counters a conversation moved: seen, plain, undecoded, upgraded, encoded.
@@ -438,6 +440,60 @@ fn damage_never_breaks_the_order_of_things() {
             in_order(&play(&damaged, None).0, &format!("{name}, round {round}: {damaged:?}"));
         }
     }
+}
+
+/// The messages of each exchange, without its number.
+fn exchanges(messages: &[Message]) -> Vec<Vec<String>> {
+    let mut exchanges: Vec<Vec<String>> = Vec::new();
+    for message in messages {
+        if matches!(message, Message::Begun { .. }) {
+            exchanges.push(Vec::new());
+        }
+        let words: Vec<String> =
+            line(message).split(' ').enumerate().filter(|(at, _)| *at != 1).map(|(_, word)| word.into()).collect();
+        exchanges.last_mut().unwrap().push(words.join(" "));
+    }
+    exchanges
+}
+
+/// Whatever pieces of calls are lost: what is not marked is what it would have been.
+#[test]
+fn an_exchange_is_right_or_marked() {
+    for (name, steps, _) in conversations() {
+        let mut pieces: Vec<(u64, Do)> = Vec::new();
+        for (at, step) in steps.iter().enumerate() {
+            let cut = |bytes: &[u8], make: fn(&[u8]) -> Do| bytes.chunks(60).map(make).collect();
+            let cuts: Vec<Do> = match step {
+                Do::In(bytes) => cut(bytes, |bytes| ask(bytes)),
+                Do::Out(bytes) => cut(bytes, |bytes| say(bytes)),
+                other => vec![other.clone()],
+            };
+            pieces.extend(cuts.into_iter().map(|piece| (at as u64, piece)));
+        }
+        pieces.push((pieces.len() as u64, Do::Close(Close::Local)));
+        let clean = exchanges(&perform(&pieces));
+        for from in 1..pieces.len() {
+            for to in from + 1..pieces.len() {
+                let at = pieces[to].0;
+                let lossy = [&pieces[..from], &[(at, Do::Lost)], &pieces[to..]].concat();
+                for exchange in exchanges(&perform(&lossy)) {
+                    let marked = exchange.iter().any(|line| line.starts_with("lost"));
+                    assert!(
+                        marked || clean.contains(&exchange),
+                        "{name}, without {from}..{to}: {exchange:#?} in {clean:#?}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+fn perform(steps: &[(u64, Do)]) -> Vec<Message> {
+    let (mut http, vitals, mut out) = (Http::new(Config::default()), Vitals::default(), Vec::new());
+    for (at, step) in steps {
+        push(&mut http, step, *at, None, &vitals, &mut out);
+    }
+    out
 }
 
 fn in_order(messages: &[Message], name: &str) {
