@@ -112,6 +112,8 @@ impl Connection {
             self.upgraded(cx);
             return;
         }
+        // With a whole exchange under way, a request between the two may have been missed.
+        let doubtful = sought && self.open.iter().any(|open| !open.lost);
         // Where an end was missed, the next request is the proof that it came.
         if sought || self.replies.is_adrift() && self.open.iter().any(|open| open.lost) {
             self.end_all_unseen(self.last_out, cx);
@@ -145,6 +147,9 @@ impl Connection {
             }
         };
         let number = self.begin(first, request.method, head, cx);
+        if doubtful {
+            self.lost(number, cx);
+        }
         let (framing, expects) = (request.framing, request.expects);
         self.asks = Asks::Body(Box::new(Body { number, framing, reading, bytes: 0, expects, missed: false }));
     }

@@ -168,6 +168,7 @@ impl Connection {
                 self.lost(number, cx);
             }
             self.end_first(last_out.unwrap_or(cx.at), cx);
+            self.replies = Replies::default();
         }
     }
 

@@ -365,6 +365,21 @@ fn known_missing_bytes_keep_the_framing() {
 }
 
 #[test]
+fn a_torn_head_behind_an_open_exchange_leaves_both_marked() {
+    let steps = [
+        Do::Open,
+        ask(chat()),
+        say(STREAM_HEAD),
+        Do::InMissing(b"POST /v1/chat".to_vec(), 500),
+        ask(chat()),
+        say(event(TOKEN)),
+        say(END),
+    ];
+    let expected = ["lost 0 @4", "ended 0 @2", "begun 1 @4 Chat", "lost 1 @4", "received 1 @4 tiny 91", "ended 1 @6"];
+    assert_eq!(lines(&steps)[3..], expected);
+}
+
+#[test]
 fn a_lost_head_leaves_a_marked_exchange_without_status() {
     let steps = [Do::Open, ask(chat()), Do::Lost, say(event(TOKEN)), say(END), ask(chat()), say(STREAM_HEAD)];
     assert_eq!(
