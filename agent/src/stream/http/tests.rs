@@ -471,7 +471,7 @@ fn exchanges(messages: &[Message]) -> Vec<Vec<String>> {
     exchanges
 }
 
-/// Whatever pieces of calls are lost: what is not marked is what it would have been.
+/// Whatever pieces of calls are lost or cut short: what is not marked is what it would have been.
 #[test]
 fn an_exchange_is_right_or_marked() {
     for (name, steps, _) in conversations() {
@@ -487,18 +487,26 @@ fn an_exchange_is_right_or_marked() {
         }
         pieces.push((pieces.len() as u64, Do::Close(Close::Local)));
         let clean = exchanges(&perform(&pieces));
+        let check = |damaged: &[(u64, Do)], what: &str| {
+            for exchange in exchanges(&perform(damaged)) {
+                let marked = exchange.iter().any(|line| line.starts_with("lost"));
+                assert!(marked || clean.contains(&exchange), "{name}, {what}: {exchange:#?} in {clean:#?}");
+            }
+        };
+        let half = |bytes: &[u8]| bytes[..bytes.len() / 2].to_vec();
+        let rest = |bytes: &[u8]| u32::try_from(bytes.len().div_ceil(2)).unwrap();
         for from in 1..pieces.len() {
             for to in from + 1..pieces.len() {
-                let at = pieces[to].0;
-                let lossy = [&pieces[..from], &[(at, Do::Lost)], &pieces[to..]].concat();
-                for exchange in exchanges(&perform(&lossy)) {
-                    let marked = exchange.iter().any(|line| line.starts_with("lost"));
-                    assert!(
-                        marked || clean.contains(&exchange),
-                        "{name}, without {from}..{to}: {exchange:#?} in {clean:#?}"
-                    );
-                }
+                let lost = (pieces[to].0, Do::Lost);
+                check(&[&pieces[..from], &[lost], &pieces[to..]].concat(), &format!("without {from}..{to}"));
             }
+            let mut short = pieces.clone();
+            short[from].1 = match &pieces[from].1 {
+                Do::In(bytes) => Do::InMissing(half(bytes), rest(bytes)),
+                Do::Out(bytes) => Do::OutMissing(half(bytes), rest(bytes)),
+                other => other.clone(),
+            };
+            check(&short, &format!("{from} cut short"));
         }
     }
 }
