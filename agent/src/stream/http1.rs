@@ -21,8 +21,6 @@ const HEADERS: usize = 64;
 const MANY_HEADERS: usize = 16_384;
 /// Bytes of the beginning that are checked before the block is complete.
 const PEEK: usize = 1_024;
-/// Bytes of a path that are kept.
-const PATH_CAP: usize = 512;
 
 /// The methods that matter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +40,7 @@ pub enum Method {
 pub struct Request {
     /// Its method.
     pub method: Method,
-    /// Its path without the query, at most 512 bytes.
+    /// Its path without the query.
     pub path: String,
     /// How its body ends.
     pub framing: Framing,
@@ -176,12 +174,11 @@ fn path_of(target: &str) -> String {
         Some((scheme, rest)) if !scheme.contains(['/', '?']) => rest.find('/').map_or("/", |at| rest.split_at(at).1),
         _ => target,
     };
-    let path = path.split(['?', '#']).next().unwrap_or(path);
-    cut(path, PATH_CAP).to_owned()
+    path.split(['?', '#']).next().unwrap_or(path).to_owned()
 }
 
 /// `text` up to `cap` bytes, ending with a whole character.
-fn cut(text: &str, cap: usize) -> &str {
+pub fn cut(text: &str, cap: usize) -> &str {
     text.split_at(text.floor_char_boundary(cap)).0
 }
 

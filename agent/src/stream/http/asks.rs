@@ -17,6 +17,9 @@ use crate::stream::openai::ask::AskScan;
 /// Requests that may wait for their responses in one connection.
 const PIPELINED: usize = 256;
 
+/// Bytes of a path that are kept.
+const PATH_CAP: usize = 512;
+
 /// Where in the requests a connection is.
 #[derive(Debug)]
 pub(super) enum Asks {
@@ -109,6 +112,8 @@ impl Connection {
             self.upgraded(cx);
             return;
         }
+        // With a whole exchange under way, a request between the two may have been missed.
+        let doubtful = sought && self.open.iter().any(|open| !open.lost);
         // Where an end was missed, the next request is the proof that it came.
         if sought || self.replies.is_adrift() && self.open.iter().any(|open| open.lost) {
             self.end_all_unseen(self.last_out, cx);
@@ -120,7 +125,7 @@ impl Connection {
         let operation = openai::operation(&request.path).filter(|_| request.method == Method::Post);
         let head = operation.map(|operation| AskHead {
             method: "POST".to_owned(),
-            path: request.path,
+            path: http1::cut(&request.path, PATH_CAP).to_owned(),
             operation,
             x_request_id: request.x_request_id,
             traceparent: request.traceparent,
@@ -142,6 +147,9 @@ impl Connection {
             }
         };
         let number = self.begin(first, request.method, head, cx);
+        if doubtful {
+            self.lost(number, cx);
+        }
         let (framing, expects) = (request.framing, request.expects);
         self.asks = Asks::Body(Box::new(Body { number, framing, reading, bytes: 0, expects, missed: false }));
     }

@@ -155,6 +155,7 @@ impl Connection {
             cx.out.push(Message::Ended { exchange: self.exchange(open.number), at });
         }
         self.ended = self.ended.max(at);
+        self.blocked = None;
         self.answered(open.number);
         self.tell(cx);
     }
@@ -167,6 +168,7 @@ impl Connection {
                 self.lost(number, cx);
             }
             self.end_first(last_out.unwrap_or(cx.at), cx);
+            self.replies = Replies::default();
         }
     }
 

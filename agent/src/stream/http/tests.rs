@@ -219,6 +219,8 @@ fn a_slow_reader_is_timed() {
     let steps =
         [Do::Open, ask(chat()), say(STREAM_HEAD), Do::Blocked, Do::Blocked, say(event(TOKEN)), say(END), Do::Blocked];
     assert_eq!(lines(&steps)[3..], ["blocked 0 @5 2", "said 0 @5 content 0", "ended 0 @6"]);
+    let steps = [Do::Open, ask(chat()), say(STREAM_HEAD), Do::Blocked, Do::Close(Close::Peer)];
+    assert_eq!(lines(&steps)[3..], ["blocked 0 @4 1", "broken 0 @4 ClientGone"]);
 }
 
 /// Which counters a conversation moved: seen, plain, undecoded, upgraded, encoded.
@@ -363,6 +365,21 @@ fn known_missing_bytes_keep_the_framing() {
 }
 
 #[test]
+fn a_torn_head_behind_an_open_exchange_leaves_both_marked() {
+    let steps = [
+        Do::Open,
+        ask(chat()),
+        say(STREAM_HEAD),
+        Do::InMissing(b"POST /v1/chat".to_vec(), 500),
+        ask(chat()),
+        say(event(TOKEN)),
+        say(END),
+    ];
+    let expected = ["lost 0 @4", "ended 0 @2", "begun 1 @4 Chat", "lost 1 @4", "received 1 @4 tiny 91", "ended 1 @6"];
+    assert_eq!(lines(&steps)[3..], expected);
+}
+
+#[test]
 fn a_lost_head_leaves_a_marked_exchange_without_status() {
     let steps = [Do::Open, ask(chat()), Do::Lost, say(event(TOKEN)), say(END), ask(chat()), say(STREAM_HEAD)];
     assert_eq!(
@@ -438,6 +455,68 @@ fn damage_never_breaks_the_order_of_things() {
             in_order(&play(&damaged, None).0, &format!("{name}, round {round}: {damaged:?}"));
         }
     }
+}
+
+/// The messages of each exchange, without its number.
+fn exchanges(messages: &[Message]) -> Vec<Vec<String>> {
+    let mut exchanges: Vec<Vec<String>> = Vec::new();
+    for message in messages {
+        if matches!(message, Message::Begun { .. }) {
+            exchanges.push(Vec::new());
+        }
+        let words: Vec<String> =
+            line(message).split(' ').enumerate().filter(|(at, _)| *at != 1).map(|(_, word)| word.into()).collect();
+        exchanges.last_mut().unwrap().push(words.join(" "));
+    }
+    exchanges
+}
+
+/// Whatever pieces of calls are lost or cut short: what is not marked is what it would have been.
+#[test]
+fn an_exchange_is_right_or_marked() {
+    for (name, steps, _) in conversations() {
+        let mut pieces: Vec<(u64, Do)> = Vec::new();
+        for (at, step) in steps.iter().enumerate() {
+            let cut = |bytes: &[u8], make: fn(&[u8]) -> Do| bytes.chunks(60).map(make).collect();
+            let cuts: Vec<Do> = match step {
+                Do::In(bytes) => cut(bytes, |bytes| ask(bytes)),
+                Do::Out(bytes) => cut(bytes, |bytes| say(bytes)),
+                other => vec![other.clone()],
+            };
+            pieces.extend(cuts.into_iter().map(|piece| (at as u64, piece)));
+        }
+        pieces.push((pieces.len() as u64, Do::Close(Close::Local)));
+        let clean = exchanges(&perform(&pieces));
+        let check = |damaged: &[(u64, Do)], what: &str| {
+            for exchange in exchanges(&perform(damaged)) {
+                let marked = exchange.iter().any(|line| line.starts_with("lost"));
+                assert!(marked || clean.contains(&exchange), "{name}, {what}: {exchange:#?} in {clean:#?}");
+            }
+        };
+        let half = |bytes: &[u8]| bytes[..bytes.len() / 2].to_vec();
+        let rest = |bytes: &[u8]| u32::try_from(bytes.len().div_ceil(2)).unwrap();
+        for from in 1..pieces.len() {
+            for to in from + 1..pieces.len() {
+                let lost = (pieces[to].0, Do::Lost);
+                check(&[&pieces[..from], &[lost], &pieces[to..]].concat(), &format!("without {from}..{to}"));
+            }
+            let mut short = pieces.clone();
+            short[from].1 = match &pieces[from].1 {
+                Do::In(bytes) => Do::InMissing(half(bytes), rest(bytes)),
+                Do::Out(bytes) => Do::OutMissing(half(bytes), rest(bytes)),
+                other => other.clone(),
+            };
+            check(&short, &format!("{from} cut short"));
+        }
+    }
+}
+
+fn perform(steps: &[(u64, Do)]) -> Vec<Message> {
+    let (mut http, vitals, mut out) = (Http::new(Config::default()), Vitals::default(), Vec::new());
+    for (at, step) in steps {
+        push(&mut http, step, *at, None, &vitals, &mut out);
+    }
+    out
 }
 
 fn in_order(messages: &[Message], name: &str) {

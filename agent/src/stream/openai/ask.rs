@@ -185,6 +185,9 @@ fn more(so_far: Option<u32>, value: Value<'_>) -> Option<u32> {
 mod tests {
     use super::*;
     use crate::stream::Params;
+    use rand::Rng as _;
+    use rand::SeedableRng as _;
+    use rand::rngs::SmallRng;
 
     fn read(operation: Operation, text: &str) -> AskBody {
         let mut scan = AskScan::new(operation);
@@ -236,6 +239,30 @@ mod tests {
         assert_eq!(body.model.as_deref(), Some("b"));
         assert_eq!((body.stream, body.include_usage, body.params.n, body.params.temperature), (None, None, None, None));
         assert_eq!((body.params.max_tokens, body.stop, body.session.as_deref()), (Some(7), false, Some("top")));
+    }
+
+    /// `serde_json` is the judge: what it accepts is read as it reads it.
+    #[test]
+    fn damaged_bodies_are_read_as_they_stand() {
+        let whole =
+            r#"{"a":[{"model":"no","s":"\"model\":1\\"},-1.5e3,true],"model":"ti\u00e9\nny","stream":false,"n":null}"#;
+        let (mut random, mut accepted) = (SmallRng::seed_from_u64(2), 0);
+        for _ in 0..20_000 {
+            let mut text = whole.as_bytes().to_vec();
+            for _ in 0..random.random_range(1..4) {
+                let (from, to) = (random.random_range(0..text.len()), random.random_range(0..text.len()));
+                text[to] = text[from];
+            }
+            let Ok(judged) = serde_json::from_slice::<serde_json::Value>(&text) else { continue };
+            accepted += 1;
+            let mut scan = AskScan::new(Operation::Chat);
+            text.chunks(5).for_each(|piece| scan.feed(piece));
+            let body = scan.finish();
+            let found = (body.model.as_deref(), body.stream, body.unread);
+            let expected = (judged["model"].as_str(), judged["stream"].as_bool(), None);
+            assert_eq!(found, expected, "{}", String::from_utf8_lossy(&text));
+        }
+        assert!(accepted > 1_000, "{accepted}");
     }
 
     #[test]

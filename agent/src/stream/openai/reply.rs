@@ -213,7 +213,7 @@ impl Draft {
             Field::Choice => self.choice(value),
             Field::ChoiceIndex => self.choice.index = value.unsigned(),
             Field::ChoiceText => self.choice.filled |= value.filled(),
-            Field::ChoiceFinish => self.choice.finish = value.text(),
+            Field::ChoiceFinish => self.choice.finish = value.text().filter(|reason| !reason.is_empty()),
             Field::Delta => self.delta |= value.filled(),
             Field::Text => self.text |= value.filled(),
             Field::Finish => self.reason = value.text().or(self.reason.take()),

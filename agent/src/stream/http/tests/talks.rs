@@ -186,6 +186,18 @@ pub(super) fn conversations() -> Vec<(&'static str, Vec<Do>, Vec<&'static str>)>
             ],
         ),
         (
+            "two choices, reasoning and a tool call as llama.cpp writes them",
+            vec![Do::Open, ask(chat()),
+                say("HTTP/1.1 200 OK\r\nKeep-Alive: timeout=5, max=100\r\nContent-Type: text/event-stream\r\nServer: llama.cpp\r\n\
+                    Transfer-Encoding: chunked\r\nAccess-Control-Allow-Origin: \r\n\r\n"),
+                say([event(r#"{"choices":[{"finish_reason":null,"index":1,"delta":{"reasoning_content":"hm"}}],"object":"chat.completion.chunk"}"#),
+                    event(r#"{"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"function":{"name":"f","arguments":""}}]}}]}"#)].concat()),
+                say(event(r#"{"choices":[{"finish_reason":"tool_calls","index":0,"delta":{}},{"finish_reason":"stop","index":1,"delta":{}}],"usage":{"completion_tokens":9,"prompt_tokens":5,"total_tokens":14},"timings":{"prompt_n":5,"predicted_n":9}}"#)),
+                say([event("[DONE]"), END.into()].concat())],
+            vec!["begun 0 @1 Chat", told, "responded 0 @2 200 stream", "said 0 @3 content 1", "said 0 @3 content 0",
+                "said 0 @4 finish 0 tool_calls finish 1 stop usage 5/9", "said 0 @5 last", "ended 0 @5"],
+        ),
+        (
             "encoded bodies are framed and not read",
             vec![
                 Do::Open,
