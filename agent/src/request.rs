@@ -14,6 +14,21 @@ use crate::stream::Params;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
+mod book;
+mod engine;
+mod evidence;
+mod finish;
+mod http;
+mod join;
+mod names;
+mod phases;
+mod settle;
+#[cfg(test)]
+mod tests;
+
+pub use book::Book;
+pub use book::Config;
+
 /// How the HTTP side found its engine side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
