@@ -1,6 +1,18 @@
 //! Prerequisites in, one line each out.
 
+use crate::attach::object;
+use crate::attach::plan;
+use crate::config::Config;
+use crate::discover;
+use crate::discover::Change;
+use crate::discover::Closes;
+use crate::discover::Discover;
+use crate::gpu;
+use crate::ident::Pid;
+use crate::ident::Role;
 use std::fmt;
+use std::io::Write as _;
+use std::path::Path;
 
 /// How a prerequisite stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,6 +71,138 @@ impl fmt::Display for Report {
             }
         }
         Ok(())
+    }
+}
+
+/// Prints what the agent needs and what is there.
+///
+/// # Errors
+///
+/// Something is missing without which nothing can be recorded; the text has said what.
+pub fn run(config: &Config) -> anyhow::Result<()> {
+    let report = Report(findings(config));
+    write!(std::io::stdout(), "{report}")?;
+    if report.state() == State::Missing {
+        anyhow::bail!("the agent cannot record here: see what is missing above");
+    }
+    Ok(())
+}
+
+fn findings(config: &Config) -> Vec<Finding> {
+    let mut findings = vec![kernel(), capabilities(), uprobes()];
+    findings.extend(programs(config));
+    findings.extend(targets(config));
+    findings.push(gpus(config));
+    findings
+}
+
+fn found(name: &'static str, state: State, what: impl Into<String>, remedy: Option<&str>) -> Finding {
+    Finding { name, state, what: what.into(), remedy: remedy.map(str::to_owned) }
+}
+
+/// Attach cookies, by which one program serves many functions, came with 5.15.
+fn kernel() -> Finding {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let release = release.trim();
+    let mut numbers = release.split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
+    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    if version >= (5, 15) {
+        found("kernel", State::Ok, release, None)
+    } else {
+        let what = format!("{release}: attach cookies are missing");
+        found("kernel", State::Missing, what, Some("run a kernel of 5.15 or later"))
+    }
+}
+
+/// The set that recording needs: no CAP_SYS_ADMIN.
+const CAPABILITIES: [(&str, u32, &str); 3] = [
+    ("CAP_BPF", 39, "maps and programs"),
+    ("CAP_PERFMON", 38, "probes on other processes"),
+    ("CAP_SYS_PTRACE", 19, "files of other processes through /proc/PID/root"),
+];
+
+fn capabilities() -> Finding {
+    let effective = discover::procfs::effective_capabilities();
+    let missing: Vec<String> = CAPABILITIES
+        .iter()
+        .filter(|(_, bit, _)| effective & (1 << bit) == 0)
+        .map(|(name, _, why)| format!("{name} ({why})"))
+        .collect();
+    if missing.is_empty() {
+        let names: Vec<&str> = CAPABILITIES.iter().map(|(name, _, _)| *name).collect();
+        found("capabilities", State::Ok, names.join(", "), None)
+    } else {
+        let what = format!("not held: {}", missing.join(", "));
+        found("capabilities", State::Missing, what, Some("run as root, or grant these to the binary or its unit"))
+    }
+}
+
+fn uprobes() -> Finding {
+    if Path::new("/sys/bus/event_source/devices/uprobe/type").exists() {
+        found("uprobes", State::Ok, "the kernel has them", None)
+    } else {
+        let remedy = Some("mount sysfs, or run a kernel with CONFIG_UPROBE_EVENTS");
+        found("uprobes", State::Missing, "/sys/bus/event_source/devices/uprobe is not there", remedy)
+    }
+}
+
+fn programs(config: &Config) -> Vec<Finding> {
+    let loader = object::Config { ring_bytes: config.ring_bytes, keep_losses: false };
+    match object::Object::load(loader) {
+        Err(error) => {
+            let remedy = Some("see the lines above; a build without programs needs `cargo xtask build`");
+            vec![found("programs", State::Missing, error.to_string(), remedy)]
+        }
+        Ok((object, ..)) if object.skips().is_empty() => {
+            vec![found("programs", State::Ok, "the kernel takes them all", None)]
+        }
+        Ok((object, ..)) => object
+            .skips()
+            .iter()
+            .map(|skip| found("programs", State::Degraded, format!("{}: {}", skip.what, skip.why), None))
+            .collect(),
+    }
+}
+
+fn targets(config: &Config) -> Vec<Finding> {
+    let others = config.targets.iter().map(|rule| rule.select.clone()).collect();
+    let mut discover = Discover::new(discover::Config { others }, Pid(std::process::id()));
+    let changes = discover.pass();
+    if changes.is_empty() {
+        return vec![found("targets", State::Ok, "no engine runs now; one that starts is found", None)];
+    }
+    changes.into_iter().filter_map(target).collect()
+}
+
+fn target(change: Change) -> Option<Finding> {
+    let Change::Appeared(target) = change else { return None };
+    let closes_by_syscall = target.closes == Closes::BySyscall;
+    let mut probes = 0;
+    let mut skips = Vec::new();
+    for object in &target.objects {
+        match plan::plan(object, target.role, closes_by_syscall) {
+            Ok((planned, skipped)) => {
+                probes += planned.len();
+                skips.extend(skipped.into_iter().map(|skip| format!("{}: {}", skip.what, skip.why)));
+            }
+            Err(error) => skips.push(error.to_string()),
+        }
+    }
+    let role = match target.role {
+        Role::Frontend => "front end",
+        Role::Core => "engine core",
+    };
+    let what = format!("{} {role}, pid {}: {probes} probes", target.kind.name(), target.process.pid);
+    let state = if skips.is_empty() { State::Ok } else { State::Degraded };
+    let remedy = (!skips.is_empty()).then(|| format!("not probed: {}", skips.join("; ")));
+    Some(Finding { name: "targets", state, what, remedy })
+}
+
+fn gpus(config: &Config) -> Finding {
+    let nvml = gpu::nvml::Config { enabled: config.nvml.enabled, library: config.nvml.library.clone() };
+    match gpu::nvml::Source::open(&nvml) {
+        Ok(_) => found("gpus", State::Ok, "NVML answers", None),
+        Err(error) => found("gpus", State::Degraded, error.to_string(), Some("requests are recorded without GPUs")),
     }
 }
 

@@ -8,6 +8,7 @@ use tachograph::config::Args;
 use tachograph::config::Command;
 use tachograph::config::Config;
 use tachograph::run;
+use tachograph::run::record::Content;
 use tracing_subscriber::EnvFilter;
 
 const EXIT_KERNEL: u8 = 69;
@@ -30,7 +31,10 @@ fn main() -> ExitCode {
     let done = match args.command {
         Command::Run { .. } => run::run(config),
         Command::Check { .. } => check::run(&config),
-        Command::Record { out, seconds, with_content, .. } => run::record::record(&config, &out, seconds, with_content),
+        Command::Record { out, seconds, with_content, .. } => {
+            let content = if with_content { Content::Kept } else { Content::Masked };
+            run::record::record(&config, &out, seconds, content)
+        }
         Command::Replay { file, .. } => run::replay::replay(&config, &file),
     };
     match done {

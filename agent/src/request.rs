@@ -14,7 +14,7 @@ use crate::stream::Params;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-mod book;
+pub mod book;
 mod engine;
 mod evidence;
 mod finish;

@@ -20,6 +20,7 @@ use crate::discover::Discover;
 use crate::discover::procfs;
 use crate::engine;
 use crate::export::otlp::Exporter;
+use crate::export::otlp::Reader;
 use crate::gpu;
 use crate::ident::Pid;
 use crate::request::Update;
@@ -91,11 +92,11 @@ async fn agent(config: Config) -> anyhow::Result<()> {
 
     let random = Box::new(|bytes: &mut [u8]| rand::Rng::fill(&mut rand::rng(), bytes));
     let correlator = Arc::new(Correlator::new(&config.correlate, Arc::clone(&vitals), clock.anchor(), random));
-    let reader = {
+    let reader: Reader = {
         let (correlator, clock) = (Arc::clone(&correlator), Arc::clone(&clock));
         Arc::new(move || correlator.snapshot(clock.anchor()))
     };
-    let exporter = Exporter::start(&config.otlp, &vitals, Arc::<_>::clone(&reader) as _)?;
+    let exporter = Exporter::start(&config.otlp, &vitals, Arc::clone(&reader))?;
 
     let (roster, arrivals) = mpsc::sync_channel(HINTS);
     let (hint, hints) = mpsc::sync_channel(HINTS);
@@ -105,10 +106,7 @@ async fn agent(config: Config) -> anyhow::Result<()> {
     let over = Arc::new(AtomicBool::new(false));
 
     let mut keeper = Keeper {
-        discover: Discover::new(
-            discover::Config { others: config.targets.iter().map(|rule| rule.select.clone()).collect() },
-            Pid(std::process::id()),
-        ),
+        discover: Discover::new(discovery(&config), Pid(std::process::id())),
         attach: Attach::new(object, copies(&config)),
         interval: config.discover_interval,
         vitals: Arc::clone(&vitals),
@@ -165,6 +163,10 @@ async fn agent(config: Config) -> anyhow::Result<()> {
     stop.send_replace(true);
     serving.await??;
     Ok(())
+}
+
+fn discovery(config: &Config) -> discover::Config {
+    discover::Config { others: config.targets.iter().map(|rule| rule.select.clone()).collect() }
 }
 
 /// How much the kernel side copies at each level.

@@ -34,7 +34,9 @@ pub(crate) fn tls(ctx: ProbeContext) -> u32 {
     }
     let moved = match op {
         // SAFETY: the helper checks the user address.
-        op::TLS_READ_EX | op::TLS_WRITE_EX if result == 1 => unsafe { bpf_probe_read_user(args.d as *const i64) }.unwrap_or(0),
+        op::TLS_READ_EX | op::TLS_WRITE_EX if result == 1 => {
+            unsafe { bpf_probe_read_user(args.d as *const i64) }.unwrap_or(0)
+        }
         op::TLS_READ | op::TLS_WRITE => result,
         _ => 0,
     };

@@ -3,6 +3,7 @@
 use super::family::Process;
 use crate::ident::Pid;
 use crate::ident::ProcessId;
+use procfs::WithCurrentSystemInfo as _;
 use procfs::net::TcpState;
 use procfs::process;
 use procfs::process::FDTarget;
@@ -60,6 +61,11 @@ pub fn listening(pid: Pid) -> BTreeSet<u16> {
 /// The command line of a process.
 pub fn cmdline(pid: Pid) -> Vec<String> {
     open(pid).and_then(|it| it.cmdline().ok()).unwrap_or_default()
+}
+
+/// The effective capabilities of this process, a bit each.
+pub fn effective_capabilities() -> u64 {
+    process::Process::myself().and_then(|it| it.status()).map_or(0, |status| status.capeff)
 }
 
 /// Processor seconds (user and system) and resident bytes of this process.

@@ -102,7 +102,7 @@ fn requests<'a>(snapshot: &'a Snapshot, page: &mut Page<'a>) {
 fn processes<'a>(snapshot: &'a Snapshot, page: &mut Page<'a>) {
     let whole = |number: u32| Value::Whole(u64::from(number));
     for target in &snapshot.targets {
-        if target.role == crate::stream::Role::Frontend {
+        if target.role == crate::ident::Role::Frontend {
             let labels = [target.engine.0.pid.to_string(), target.pid.to_string()];
             page.put(&catalog::REQUESTS_IN_FLIGHT, labels, whole(target.in_flight));
         }

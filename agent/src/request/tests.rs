@@ -1,6 +1,7 @@
 //! Stories in, records out: what each kind of request must come to, and laws that hold for all of them.
 
 use crate::ident::EngineKind;
+use crate::ident::Role;
 use crate::request::Config;
 use crate::request::Incomplete;
 use crate::request::Join;
@@ -16,7 +17,6 @@ use crate::request::tests::story::run;
 use crate::stream::Break;
 use crate::stream::Message;
 use crate::stream::Operation;
-use crate::stream::Role;
 
 mod laws;
 mod story;

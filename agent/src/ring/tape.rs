@@ -14,6 +14,7 @@ use std::io::Write;
 use thiserror::Error;
 
 pub mod mask;
+pub mod records;
 
 /// What a tape begins with.
 const MAGIC: [u8; 8] = *b"tachtape";

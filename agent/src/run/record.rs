@@ -12,7 +12,7 @@ use crate::discover::Discover;
 use crate::ident::Pid;
 use crate::ring::read::Ring;
 use crate::ring::tape;
-use crate::ring::tape::mask;
+use crate::ring::tape::records::Records;
 use crate::vitals::Vitals;
 use anyhow::Context as _;
 use std::fs::OpenOptions;
@@ -68,7 +68,7 @@ pub fn record(config: &Config, out: &Path, seconds: Option<u64>, content: Conten
     };
     let keeper = thread::Builder::new().name("keeper".to_owned()).spawn(move || keeper.run(&hints))?;
     let mut ring = Ring::new(ring);
-    let mut masks = mask::Records::default();
+    let mut masks = Records::default();
     let mut entry = Vec::new();
     let mut records = 0_u64;
     let mut write = |bytes: Entry<'_>| {

@@ -13,7 +13,6 @@ use agent_ebpf::event::Header;
 use anyhow::Context as _;
 use std::fs::File;
 use std::io::BufReader;
-use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -68,7 +67,12 @@ pub fn replay(config: &Config, file: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn print(line: &mut Line, correlator: &Correlator, anchor: Anchor, out: &mut impl std::io::Write) -> anyhow::Result<()> {
+fn print(
+    line: &mut Line,
+    correlator: &Correlator,
+    anchor: Anchor,
+    out: &mut impl std::io::Write,
+) -> anyhow::Result<()> {
     for update in line.updates() {
         if let Some(finished) = correlator.update(update, anchor) {
             writeln!(out, "{}", ui::record::record(&finished))?;

@@ -118,8 +118,7 @@ mod tests {
     fn entries_come_back_as_they_went() {
         let process = ProcessId { pid: Pid(7), start_ticks: 70 };
         let engine = EngineId(ProcessId { pid: Pid(6), start_ticks: 60 });
-        let follows =
-            Attached::Follows { process, engine, kind: EngineKind::Other, role: Role::Core, late: true };
+        let follows = Attached::Follows { process, engine, kind: EngineKind::Other, role: Role::Core, late: true };
         for entry in [
             Entry::Record(b"bytes"),
             Entry::Roster(follows, MonoNs(5)),
