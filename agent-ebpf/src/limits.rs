@@ -8,10 +8,8 @@ pub const MEDIUM: usize = 4096;
 pub const LARGE: usize = 32_768;
 /// Pieces of one contiguous buffer: 4 MiB.
 pub const PIECES: u32 = 128;
-/// Pieces of one element of a vector: 256 KiB.
-pub const VECTOR_PIECES: u32 = 8;
-/// Elements of a vector that are looked at; hyper sends at most 64.
-pub const VECTORS: u32 = 64;
+/// Elements looked up and pieces copied of one vector: 1,024 elements and some 16 MiB.
+pub const VECTOR_STEPS: u32 = 2_048;
 /// Bytes of the ring when nothing else is asked for.
 pub const RING_BYTES: u32 = 16 * 1024 * 1024;
 /// Connections followed at a time.

@@ -1,5 +1,6 @@
 //! Every map of the kernel side.
 
+use crate::emit::Cursor;
 use agent_ebpf::event::Loss;
 use agent_ebpf::limits;
 use agent_ebpf::map::Call;
@@ -30,6 +31,10 @@ pub(crate) static CONNS: HashMap<ConnKey, ConnState> = HashMap::with_max_entries
 /// Calls under way, by thread.
 #[map]
 pub(crate) static CALLS: HashMap<u64, Call> = HashMap::with_max_entries(limits::THREADS, 0);
+
+/// Vectors being copied, by thread.
+#[map]
+pub(crate) static CURSORS: HashMap<u64, Cursor> = HashMap::with_max_entries(limits::THREADS, 0);
 
 /// The TLS connection that a thread last read from, by thread.
 #[map]

@@ -9,6 +9,7 @@
 //! it another thread may already have been given the descriptor.
 
 use crate::emit;
+use crate::emit::Cursor;
 use crate::maps;
 use crate::regs;
 use crate::regs::Args;
@@ -363,27 +364,12 @@ impl Moving {
     fn copy_vector(&mut self, vector: u64, elements: u64, result: i64) {
         let total = result as u32;
         self.header.total = total;
-        let mut left = self.allowed(total);
-        let beyond = total - left;
-        let mut seq = *self.seq();
-        for i in 0..limits::VECTORS {
-            if u64::from(i) >= elements || left == 0 {
-                break;
-            }
-            let at = vector + u64::from(i) * 16;
-            // SAFETY: the helper checks the user address.
-            let from = unsafe { bpf_probe_read_user(at as *const u64) }.unwrap_or(0);
-            // SAFETY: as above.
-            let len = unsafe { bpf_probe_read_user((at + 8) as *const u64) }.unwrap_or(0);
-            let step = if len > u64::from(left) { left } else { len as u32 };
-            if step == 0 {
-                continue;
-            }
-            left -= step;
-            // The last element that is looked at answers for what is beyond.
-            let rest = if i + 1 == limits::VECTORS { left } else { 0 };
-            let beyond = if left == rest { beyond + rest } else { 0 };
-            emit::pieces(&mut self.header, &mut seq, from, step, beyond, limits::VECTOR_PIECES);
+        let left = self.allowed(total);
+        let header = self.header;
+        let seq = *self.seq();
+        let mut seq = emit::vector(&Cursor { header, seq, left, next: vector, elements, from: 0, element_left: 0 });
+        if total > left {
+            emit::cut(&mut self.header, &mut seq, total - left);
         }
         *self.seq() = seq;
     }

@@ -5,6 +5,7 @@ use super::plan::Skip;
 use agent_ebpf::map::TargetState;
 use aya::Ebpf;
 use aya::EbpfLoader;
+use aya::VerifierLogLevel;
 use aya::maps::HashMap;
 use aya::maps::MapData;
 use aya::maps::PerCpuArray;
@@ -67,15 +68,20 @@ pub fn is_stub() -> bool {
     OBJECT.is_empty()
 }
 
+/// An error and its causes; of the verifier's log, which may have thousands of lines, the verdict.
 fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(error.to_string().lines().next().unwrap_or_default());
-        source = error.source();
+    let whole = std::iter::successors(Some(error), |error| error.source());
+    let texts: Vec<String> = whole.map(ToString::to_string).collect();
+    let text = texts.join(": ");
+    let lines: Vec<&str> = text.lines().collect();
+    let statistics = ["verification time", "stack depth", "processed"];
+    let verdict = lines.iter().rev().find(|line| {
+        !line.is_empty() && !line.starts_with(':') && !statistics.iter().any(|word| line.starts_with(word))
+    });
+    match (lines.first(), verdict) {
+        (Some(first), Some(verdict)) if lines.len() > 1 => format!("{first} … {verdict}"),
+        _ => text,
     }
-    text
 }
 
 impl Object {
@@ -91,6 +97,7 @@ impl Object {
         let keep_losses = u8::from(config.keep_losses);
         let mut bpf = EbpfLoader::new()
             .map_max_entries("EVENTS", config.ring_bytes)
+            .verifier_log_level(VerifierLogLevel::VERBOSE | VerifierLogLevel::STATS)
             .override_global("KEEP_LOSSES", &keep_losses, true)
             .load(OBJECT)
             .map_err(|error| ObjectError::Load(chain(&error)))?;
