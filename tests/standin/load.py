@@ -6,9 +6,12 @@ optional but `kind` (a name) and `count`, are the fields of `Kind`.
 
 import argparse
 import asyncio
+import itertools
 import json
+import os
 import random
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +24,10 @@ from standin.link import Tls
 from standin.link import now
 from standin.responses import Response
 
+DEMO = Path(__file__).parent / "mixes" / "demo.json"
 TEMPERATURE_STEP = 1e-5
+TEMPERATURES = 189_000
+"""How many different ones lie between 0.1 and 2."""
 
 
 class Kind(msgspec.Struct, forbid_unknown_fields=True):
@@ -70,7 +76,7 @@ class Job:
 
     def __init__(self, kind: Kind, number: int, mix: Mix, random_: random.Random) -> None:
         self.kind = kind
-        self.temperature = round(0.1 + number * TEMPERATURE_STEP, 5)
+        self.temperature = round(0.1 + number % TEMPERATURES * TEMPERATURE_STEP, 5)
         self.x_request_id = f"req-{number:06d}" if random_.random() < kind.x_request_ids else None
         if kind.same_x_request_id:
             self.x_request_id = f"same-{kind.kind}"
@@ -116,11 +122,10 @@ class Client:
         self.host, self.port, self.tls, self._out = host, port, tls, out
         self.count = 0
 
-    async def work(self, batches: list[list[Job]]) -> None:
+    async def work(self, todo: Iterator[list[Job]]) -> None:
         """Takes batches until none are left, keeping the connection while it lasts."""
         link: Link | None = None
-        while batches:
-            batch = batches.pop()
+        for batch in todo:
             slow = batch[0].kind.stall_ms > 0
             if link is None or slow:
                 link = await self._open(4096 if slow else None)
@@ -206,17 +211,21 @@ def batches(mix: Mix, first: int) -> list[list[Job]]:
 
 async def _run(options: argparse.Namespace, mix: Mix, out: Any) -> int:
     client = Client(options.host, options.port, options.tls, out)
-    todo = batches(mix, options.first)
+    numbers = itertools.count(options.first, sum(kind.count for kind in mix.kinds))
+    rounds = numbers if options.repeat else [next(numbers)]
+    todo = itertools.chain.from_iterable(batches(mix, first) for first in rounds)
     workers = [asyncio.create_task(client.work(todo)) for _ in range(mix.concurrency)]
     _, late = await asyncio.wait(workers, timeout=options.seconds)
     for worker in late:
         worker.cancel()
     await asyncio.wait(workers)
-    failures = [worker.exception() for worker in workers if not worker.cancelled() and worker.exception()]
-    for failure in sorted({repr(failure) for failure in failures}):
+    failures = {repr(worker.exception()) for worker in workers if not worker.cancelled() and worker.exception()}
+    for failure in sorted(failures):
         print(f"load: {failure}", file=sys.stderr)
-    print(f"load: {client.count} requests, {len(late)} workers out of time", file=sys.stderr)
-    return 1 if failures or late else 0
+    if late and not options.repeat:
+        failures.add("late")
+    print(f"load: {client.count} requests, {len(late)} connections cut by the end of time", file=sys.stderr)
+    return 1 if failures else 0
 
 
 def main(arguments: list[str]) -> int:
@@ -225,11 +234,13 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--tls", action="store_true")
-    parser.add_argument("--mix", required=True, help="JSON file")
-    parser.add_argument("--out", required=True, help="JSON lines are appended to this file")
-    parser.add_argument("--seconds", type=float, default=120.0, help="gives up after so long")
+    parser.add_argument("--mix", type=Path, help="JSON file; without one, a lively mix is repeated")
+    parser.add_argument("--repeat", action="store_true", help="again and again, until the time is up")
+    parser.add_argument("--out", default=os.devnull, help="JSON lines are appended to this file")
+    parser.add_argument("--seconds", type=float, help="gives up after so long")
     parser.add_argument("--first", type=int, default=0, help="number of the first request; makes temperatures unique")
     options = parser.parse_args(arguments)
-    mix = msgspec.json.decode(Path(options.mix).read_bytes(), type=Mix)
+    options.repeat |= options.mix is None
+    mix = msgspec.json.decode((options.mix or DEMO).read_bytes(), type=Mix)
     with open(options.out, "a", encoding="utf-8", buffering=1) as out:
         return asyncio.run(_run(options, mix, out))

@@ -94,7 +94,10 @@ class Truth:
 
     def report(self) -> None:
         """The widths of all brackets, to stderr."""
-        for name, widths in sorted(self._widths.items()):
+        everything = [width for widths in self._widths.values() for width in widths]
+        for name, widths in [*sorted(self._widths.items()), ("all", everything)]:
+            if not widths:
+                continue
             widths.sort()
             p50, p99 = (widths[min(len(widths) - 1, int(len(widths) * share))] / 1e3 for share in (0.5, 0.99))
             print(f"standin: {name}: {len(widths)} brackets, p50 {p50:.1f} us, p99 {p99:.1f} us", file=sys.stderr)

@@ -151,7 +151,10 @@ class Connection(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is over, by whichever side."""
-        self._leave(self._since())
+        if self.gone is None:
+            self._leave(self._since())
+            # Where this side closes, uvloop calls close(2) after this callback, in the same turn of the loop.
+            self.tap.loop.call_soon(self._closed)
         self.tap.lost()
         self._inner.connection_lost(exc)
 
@@ -166,6 +169,9 @@ class Connection(asyncio.BufferedProtocol):
     def _since(self) -> int:
         """The last thing that surely came before the end."""
         return max(self.read[1], self.tap.touched)
+
+    def _closed(self) -> None:
+        self.gone = (self.gone[0], monotonic_ns())
 
     def _leave(self, since: int) -> None:
         if self.gone is None:
