@@ -4,6 +4,7 @@ use crate::agent::Agent;
 use crate::compare;
 use crate::compare::Report;
 use crate::gate::Tools;
+use crate::python::Python;
 use crate::record::Record;
 use crate::scratch::Scratch;
 use crate::standin::Seen;
@@ -77,14 +78,27 @@ pub fn run(tools: &Tools, plan: Plan<'_>) -> Result<Outcome> {
     let mut standin = Standin::start(&tools.python, &scratch, plan.scenario, plan.wire)?;
     let agent = Agent::start(&tools.agent, &scratch, &[])?;
     let seen = standin.load(&scratch, plan.mix, 0)?;
-    let pids = [standin.pid()];
-    let records = agent.records_when(&pids, seen.len(), RECORDS)?;
+    let records = agent.records_when(&[standin.pid()], seen.len(), RECORDS)?;
     let metrics = agent.metrics()?;
     agent.stop()?;
-    let (truths, widths) = standin.stop(&scratch)?;
+    let truths = stop(standin, &scratch)?;
+    Ok(Outcome { records, truths, seen, metrics })
+}
+
+/// Runs a plan without an agent: what the client saw, and what was true.
+pub fn rehearse(python: &Python, plan: Plan<'_>) -> Result<(Vec<Seen>, Vec<Truth>)> {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let scratch = Scratch::new(plan.mix)?;
+    let mut standin = Standin::start(python, &scratch, plan.scenario, plan.wire)?;
+    let seen = standin.load(&scratch, plan.mix, 0)?;
+    Ok((seen, stop(standin, &scratch)?))
+}
+
+fn stop(standin: Standin, scratch: &Scratch) -> Result<Vec<Truth>> {
+    let (truths, widths) = standin.stop(scratch)?;
     #[expect(clippy::print_stdout, reason = "the widths of the brackets are part of the result")]
     {
         println!("{widths}");
     }
-    Ok(Outcome { records, truths, seen, metrics })
+    Ok(truths)
 }

@@ -24,8 +24,20 @@ pub struct Tools {
 /// # Errors
 /// The reason, with `TACHOGRAPH_TESTS=strict`.
 pub fn kernel() -> Result<Option<Tools>> {
-    match tools() {
-        Ok(tools) => Ok(Some(tools)),
+    open(tools())
+}
+
+/// What a suite without an agent needs; otherwise as [`kernel`].
+///
+/// # Errors
+/// As [`kernel`].
+pub fn equipment() -> Result<Option<Python>> {
+    open(Python::find())
+}
+
+fn open<T>(found: Result<T, String>) -> Result<Option<T>> {
+    match found {
+        Ok(found) => Ok(Some(found)),
         Err(why) if std::env::var(VARIABLE).is_ok_and(|value| value == "strict") => {
             bail!("cannot run, and {VARIABLE} is strict: {why}")
         }

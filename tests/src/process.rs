@@ -3,6 +3,7 @@
 use anyhow::Context as _;
 use anyhow::Result;
 use anyhow::bail;
+use anyhow::ensure;
 use std::fs::File;
 use std::path::PathBuf;
 use std::process::Child;
@@ -15,6 +16,7 @@ use tachograph::clock::MonoNs;
 use tachograph::clock::System;
 
 const EVERY: Duration = Duration::from_millis(20);
+const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// A child process.
 #[derive(Debug)]
@@ -56,11 +58,7 @@ impl Running {
 
     /// Asks it to end (SIGTERM) and waits for that; what it said comes back.
     pub fn stop(mut self, within: Duration) -> Result<String> {
-        let told = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status()?;
-        if !told.success() && self.child.try_wait()?.is_none() {
-            bail!("cannot signal {}", self.name);
-        }
-        self.wait(within)?;
+        self.end(within)?;
         Ok(self.words())
     }
 
@@ -80,6 +78,15 @@ impl Running {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
+    fn end(&mut self, within: Duration) -> Result<ExitStatus> {
+        if let Some(status) = self.child.try_wait()? {
+            return Ok(status);
+        }
+        let told = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status()?;
+        ensure!(told.success(), "cannot signal {}", self.name);
+        self.wait(within)
+    }
+
     fn pause(&self, deadline: MonoNs) -> Result<()> {
         if System.now() >= deadline {
             bail!("{} took too long\n{}", self.name, self.words());
@@ -91,8 +98,10 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // It may have ended by itself.
-        drop(self.child.kill());
-        drop(self.child.wait());
+        // Its own end is better, because it cleans up; but it must not stay.
+        if self.end(LAST_WORDS).is_err() {
+            drop(self.child.kill());
+            drop(self.child.wait());
+        }
     }
 }

@@ -15,6 +15,11 @@ impl Bracket {
     pub fn holds(self, at: u64) -> bool {
         (self.0..=self.1).contains(&at)
     }
+
+    /// How far its ends are apart, nanoseconds.
+    pub fn width(self) -> u64 {
+        self.1.saturating_sub(self.0)
+    }
 }
 
 /// How a request ended.
@@ -48,6 +53,15 @@ pub struct Instants {
     pub first_content: Option<Bracket>,
     /// Last byte of the response, or the end of the connection.
     pub finished: Bracket,
+}
+
+impl Instants {
+    /// What happened on the wire, in the order in which it must happen.
+    pub fn in_order(&self) -> Vec<Bracket> {
+        let response = [self.first_byte, self.comment, self.role, self.empty, self.first_content];
+        let all = [Some(self.accepted), self.received].into_iter().chain(response).chain([Some(self.finished)]);
+        all.flatten().collect()
+    }
 }
 
 /// One engine request; instants in nanoseconds.

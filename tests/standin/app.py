@@ -1,6 +1,7 @@
 """HTTP requests in, streams and bodies out: the ASGI application, with the order of writes that vLLM has."""
 
 import asyncio
+import traceback
 from collections.abc import Awaitable
 from collections.abc import Callable
 from typing import Any
@@ -237,7 +238,12 @@ class App:
         handler = Handler(self.engine, self.scenario, case, send)
         work = asyncio.ensure_future(handler.run(raw))
         left = asyncio.ensure_future(_left(receive))
-        await asyncio.wait({work, left}, return_when=asyncio.FIRST_COMPLETED)
+        try:
+            await asyncio.wait({work, left}, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            # The server ends, and does not wait for whoever is still served.
+            self.truth.end(case, "server_closed")
+            raise
         gone = not work.done()
         for task in (work, left):
             task.cancel()
@@ -246,6 +252,8 @@ class App:
         if gone:
             self.truth.end(case, "client_gone")
         elif error := work.exception():
+            if not isinstance(error, Broken):
+                traceback.print_exception(error)
             self.truth.end(case, "server_closed")
             raise error
         else:

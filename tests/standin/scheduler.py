@@ -36,6 +36,7 @@ class Live:
         self.cached = min(int(extra.get("cached_tokens", 0)), max(self.prompt - 1, 0))
         self.max_tokens = int(self.params.get("max_tokens", 16))
         self.computed = 0
+        self.blocks = 0
         self.made = 0
         self.events: list[messages.Event] = []
         self.unsent_facts = True
@@ -72,11 +73,11 @@ class Scheduler:
     def __init__(self, scenario: Scenario) -> None:
         self.scenario = scenario
         self.waiting: deque[Live] = deque()
-        self.running: list[Live] = []
+        self.running: dict[str, Live] = {}
         self.live: dict[str, Live] = {}
         self.ended: list[Live] = []
         """Requests that ended since the owner last looked."""
-        self.blocks_used = 0
+        self._free = scenario.kv_blocks
 
     def add(self, live: Live) -> None:
         """Into the queue."""
@@ -94,29 +95,28 @@ class Scheduler:
     def schedule(self) -> list[tuple[Live, int]]:
         """Who takes part in the next step, and with how many tokens."""
         now, batch, budget = time.monotonic(), [], self.scenario.max_batched_tokens
-        for live in list(self.running):
+        ran = len(self.running)
+        for live in list(self.running.values()):
             if budget == 0:
                 break
-            if live not in self.running:
-                continue
             tokens = min(live.prompt + live.made - live.computed, budget)
-            if not self._make_room(live, tokens, now):
-                continue
-            batch.append((live, tokens))
-            budget -= tokens
-        batch = [(live, tokens) for live, tokens in batch if live in self.running]
-        preempted = self.waiting and self.waiting[0].made > 0
+            if live.id in self.running and self._make_room(live, tokens, now):
+                batch.append((live, tokens))
+                budget -= tokens
+        if len(self.running) < ran:
+            return [(live, tokens) for live, tokens in batch if live.id in self.running]
         while self.waiting and budget and len(self.running) < self.scenario.max_running:
             live = self.waiting[0]
             if live.kill:
                 raise Killed
             live.computed = max(live.computed, live.cached)
             tokens = min(live.prompt + live.made - live.computed, budget)
-            if self._free() < self._blocks(live.computed + tokens) and (self.running or preempted):
+            if self.running and self._free < self._more_blocks(live, tokens):
                 break
             self.waiting.popleft()
             live.mark(EventType.SCHEDULED, now, self.scenario.log_stats)
-            self.running.append(live)
+            self.running[live.id] = live
+            self._make_room(live, tokens, now)
             batch.append((live, tokens))
             budget -= tokens
         return batch
@@ -151,7 +151,7 @@ class Scheduler:
         """The state after a step."""
         if not self.scenario.log_stats:
             return None
-        used = self.scenario.kv_blocks - self._free()
+        used = self.scenario.kv_blocks - self._free
         return messages.SchedulerStats(
             num_running_reqs=len(self.running),
             num_waiting_reqs=len(self.waiting),
@@ -192,26 +192,30 @@ class Scheduler:
 
     def _end(self, live: Live) -> None:
         del self.live[live.id]
-        if live in self.running:
-            self.running.remove(live)
-        if live in self.waiting:
+        if self.running.pop(live.id, None) is None:
             self.waiting.remove(live)
+        self._release(live)
         self.ended.append(live)
 
     def _make_room(self, live: Live, tokens: int, now: float) -> bool:
         """Preempts from the end of the batch until `live` has its blocks; false when it went itself."""
-        while self._free() < self._blocks(live.computed + tokens) - self._blocks(live.computed):
-            victim = self.running.pop()
+        more = self._more_blocks(live, tokens)
+        while self._free < more and len(self.running) > 1:
+            _, victim = self.running.popitem()
+            self._release(victim)
             victim.computed = 0
             victim.mark(EventType.PREEMPTED, now, self.scenario.log_stats)
             self.waiting.appendleft(victim)
             if victim is live:
                 return False
+        live.blocks += more
+        self._free -= more
         return True
 
-    def _free(self) -> int:
-        return self.scenario.kv_blocks - sum(self._blocks(live.computed) for live in self.running)
+    def _release(self, live: Live) -> None:
+        self._free += live.blocks
+        live.blocks = 0
 
     @staticmethod
-    def _blocks(tokens: int) -> int:
-        return -(-tokens // BLOCK_TOKENS)
+    def _more_blocks(live: Live, tokens: int) -> int:
+        return -(-(live.computed + tokens) // BLOCK_TOKENS) - live.blocks
