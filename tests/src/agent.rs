@@ -6,7 +6,7 @@ use crate::record::Record;
 use crate::scratch::Scratch;
 use anyhow::Context as _;
 use anyhow::Result;
-use anyhow::bail;
+use anyhow::ensure;
 use serde_json::Value;
 use std::path::Path;
 use std::path::PathBuf;
@@ -75,22 +75,17 @@ impl Agent {
         http::get(self.port, "/metrics")
     }
 
-    /// The sum over all series of one metric; an error where there is none.
-    pub fn metric(&self, name: &str) -> Result<f64> {
-        let page = self.metrics()?;
-        let mut values = page
-            .lines()
-            .filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])))
-            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
-            .peekable();
-        if values.peek().is_none() {
-            bail!("no metric {name}");
-        }
-        Ok(values.sum())
-    }
-
     /// Ends it; what it said comes back.
     pub fn stop(self) -> Result<String> {
         self.running.stop(STOP)
     }
+}
+
+/// The sum over all series of a metric on a page; an error where there is none.
+pub fn metric(page: &str, name: &str) -> Result<f64> {
+    let series = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
+    let values: Vec<f64> =
+        page.lines().filter(series).filter_map(|line| line.rsplit(' ').next()?.parse().ok()).collect();
+    ensure!(!values.is_empty(), "no metric {name}");
+    Ok(values.into_iter().sum())
 }

@@ -1,5 +1,6 @@
 //! A scenario and a mix in; what the agent recorded, what the client saw and what was true out.
 
+use crate::agent;
 use crate::agent::Agent;
 use crate::compare;
 use crate::compare::Report;
@@ -19,6 +20,18 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 const RECORDS: Duration = Duration::from_secs(15);
+
+/// What must not happen where nothing is overloaded.
+const LOSSES: [&str; 8] = [
+    "tachograph_agent_records_lost_total",
+    "tachograph_agent_records_undecoded_total",
+    "tachograph_agent_http_undecoded_total",
+    "tachograph_agent_engine_lost_total",
+    "tachograph_agent_engine_undecoded_total",
+    "tachograph_agent_clock_untrusted_total",
+    "tachograph_agent_evicted_total",
+    "tachograph_agent_updates_dropped_total",
+];
 
 /// One at a time: two of them would share the machine's cores and its processes.
 static TURN: Mutex<()> = Mutex::new(());
@@ -48,13 +61,17 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Every request that was sent is recorded once, and every record is right.
+    /// Every request that was sent is recorded once, every record is right, and no loss was counted.
     pub fn verify(&self) -> Result<Report> {
         let failed = self.seen.iter().filter(|seen| seen.failed.is_some()).count();
         ensure!(failed == 0, "{failed} requests of the load failed");
         ensure!(self.truths.len() == self.seen.len(), "{} truths of {} requests", self.truths.len(), self.seen.len());
         let report = compare::hold(&self.records, &self.truths);
         report.verify()?;
+        for counter in LOSSES {
+            let count = agent::metric(&self.metrics, counter)?;
+            ensure!(count == 0.0, "{counter} is {count}");
+        }
         Ok(report)
     }
 

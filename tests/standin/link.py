@@ -11,7 +11,6 @@ import struct
 from time import CLOCK_MONOTONIC
 from time import CLOCK_REALTIME
 from time import clock_gettime_ns
-from time import monotonic_ns
 
 SO_TIMESTAMPING = 37
 RX_SOFTWARE, SOFTWARE = 1 << 3, 1 << 4
@@ -120,12 +119,10 @@ class Tls:
 
     def close(self, reset: bool = False) -> None:
         """Leaves."""
-        self._writer.transport.abort() if reset else self._writer.close()
+        if reset:
+            self._writer.transport.abort()
+        else:
+            self._writer.close()
 
 
 Link = Plain | Tls
-
-
-def now() -> int:
-    """CLOCK_MONOTONIC, nanoseconds."""
-    return monotonic_ns()

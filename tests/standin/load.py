@@ -13,6 +13,7 @@ import random
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from time import monotonic_ns
 from typing import Any
 
 import msgspec
@@ -21,7 +22,6 @@ from standin import openai
 from standin.link import Link
 from standin.link import Plain
 from standin.link import Tls
-from standin.link import now
 from standin.responses import Response
 
 DEMO = Path(__file__).parent / "mixes" / "demo.json"
@@ -147,13 +147,13 @@ class Client:
         """Sends a batch at once and reads the responses in order; whether the connection can go on."""
         kind = batch[0].kind
         raw = b"".join(job.encode(f"{self.host}:{self.port}") for job in batch)
-        begun = now()
+        begun = monotonic_ns()
         size = -(-len(raw) // kind.body_pieces)
         for start in range(0, len(raw), size):
             if start:
                 await asyncio.sleep(0.005)
             await link.send(raw[start : start + size])
-        sent = (begun, now())
+        sent = (begun, monotonic_ns())
         deadline = kind.abort_after_ms and asyncio.get_running_loop().time() + kind.abort_after_ms / 1000
         await asyncio.sleep(kind.stall_ms / 1000)
         rest = b""
@@ -175,10 +175,10 @@ class Client:
                 chunks = response.seen["content_chunks"]
                 left = not response.done and kind.abort_after_chunks is not None and chunks >= kind.abort_after_chunks
             how = "complete" if response.done else "aborted" if left else "closed"
-            ended = [now()]
+            ended = [monotonic_ns()]
             if left:
                 link.close(kind.reset)
-                ended.append(now())
+                ended.append(monotonic_ns())
             self._write(job, {**response.seen, "end": how, "ended": ended}, sent)
             if not response.done or response.seen.get("close"):
                 return False
