@@ -1,0 +1,91 @@
+//! The agent's binary in; a running agent out, with its records and its metrics.
+
+use crate::http;
+use crate::process::Running;
+use crate::record::Record;
+use crate::scratch::Scratch;
+use anyhow::Context as _;
+use anyhow::Result;
+use anyhow::ensure;
+use serde_json::Value;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+use tachograph::clock::Clock as _;
+use tachograph::clock::System;
+
+const START: Duration = Duration::from_secs(30);
+const STOP: Duration = Duration::from_secs(10);
+const EVERY: Duration = Duration::from_millis(100);
+const LIMIT: usize = 100_000;
+
+/// The agent's binary: the one that `TACHOGRAPH_BIN` names, else the one built beside this test.
+pub fn binary() -> Result<PathBuf, String> {
+    if let Some(named) = std::env::var_os("TACHOGRAPH_BIN") {
+        return Ok(PathBuf::from(named));
+    }
+    let test = std::env::current_exe().map_err(|error| error.to_string())?;
+    let built = test.ancestors().nth(2).map(|folder| folder.join("tachograph"));
+    built.filter(|path| path.exists()).ok_or_else(|| "the agent is not built; name it in TACHOGRAPH_BIN".to_owned())
+}
+
+/// A running agent.
+#[derive(Debug)]
+pub struct Agent {
+    running: Running,
+    port: u16,
+}
+
+impl Agent {
+    /// Starts it with further settings (`TACHOGRAPH_*`) and waits until it traces what there is.
+    pub fn start(binary: &Path, scratch: &Scratch, settings: &[(&str, &str)]) -> Result<Self> {
+        let port = http::free_port()?;
+        let mut command = Command::new(binary);
+        command.arg("run").env("TACHOGRAPH_LISTEN", format!("127.0.0.1:{port}")).envs(settings.iter().copied());
+        let mut running = Running::start("the agent", &mut command, scratch.file("agent.log"))?;
+        running.until_ready(START, || http::get(port, "/readyz").is_ok())?;
+        Ok(Self { running, port })
+    }
+
+    /// The records of requests that these processes served, oldest first.
+    pub fn records(&self, pids: &[u64]) -> Result<Vec<Record>> {
+        let answer: Value = serde_json::from_str(&http::get(self.port, &format!("/api/v1/requests?limit={LIMIT}"))?)?;
+        let requests = answer.get("requests").and_then(Value::as_array).context("no requests in the answer")?;
+        let ours = requests.iter().rev().filter(|request| {
+            request.pointer("/target/pid").and_then(Value::as_u64).is_some_and(|pid| pids.contains(&pid))
+        });
+        ours.map(|request| serde_json::from_value(request.clone()).with_context(|| request.to_string())).collect()
+    }
+
+    /// As [`Agent::records`], when there are at least so many or `within` is over.
+    pub fn records_when(&self, pids: &[u64], count: usize, within: Duration) -> Result<Vec<Record>> {
+        let deadline = System.now().plus(within);
+        loop {
+            let records = self.records(pids)?;
+            if records.len() >= count || System.now() >= deadline {
+                return Ok(records);
+            }
+            std::thread::sleep(EVERY);
+        }
+    }
+
+    /// `/metrics`.
+    pub fn metrics(&self) -> Result<String> {
+        http::get(self.port, "/metrics")
+    }
+
+    /// Ends it; what it said comes back.
+    pub fn stop(self) -> Result<String> {
+        self.running.stop(STOP)
+    }
+}
+
+/// The sum over all series of a metric on a page; an error where there is none.
+pub fn metric(page: &str, name: &str) -> Result<f64> {
+    let series = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
+    let values: Vec<f64> =
+        page.lines().filter(series).filter_map(|line| line.rsplit(' ').next()?.parse().ok()).collect();
+    ensure!(!values.is_empty(), "no metric {name}");
+    Ok(values.into_iter().sum())
+}

@@ -1,0 +1,62 @@
+//! What a suite needs in; whether it may run out. What cannot run says why, and fails where nothing may be left out.
+
+use crate::agent;
+use crate::python::Python;
+use anyhow::Result;
+use anyhow::bail;
+use std::path::Path;
+use std::path::PathBuf;
+
+const BTF: &str = "/sys/kernel/btf/vmlinux";
+const VARIABLE: &str = "TACHOGRAPH_TESTS";
+
+/// What a kernel suite works with.
+#[derive(Debug, Clone)]
+pub struct Tools {
+    /// Runs the stand-in engine.
+    pub python: Python,
+    /// The agent's binary.
+    pub agent: PathBuf,
+}
+
+/// The tools of a kernel suite; `None` where it cannot run, with the reason printed.
+///
+/// # Errors
+/// The reason, with `TACHOGRAPH_TESTS=strict`.
+pub fn kernel() -> Result<Option<Tools>> {
+    open(tools())
+}
+
+/// What a suite without an agent needs; otherwise as [`kernel`].
+///
+/// # Errors
+/// As [`kernel`].
+pub fn equipment() -> Result<Option<Python>> {
+    open(Python::find())
+}
+
+fn open<T>(found: Result<T, String>) -> Result<Option<T>> {
+    match found {
+        Ok(found) => Ok(Some(found)),
+        Err(why) if std::env::var(VARIABLE).is_ok_and(|value| value == "strict") => {
+            bail!("cannot run, and {VARIABLE} is strict: {why}")
+        }
+        Err(why) => {
+            #[expect(clippy::print_stderr, reason = "a suite that is left out must say so")]
+            {
+                eprintln!("left out: {why}");
+            }
+            Ok(None)
+        }
+    }
+}
+
+fn tools() -> Result<Tools, String> {
+    if tachograph::sys::effective_uid() != 0 {
+        return Err("loading eBPF programs needs root".to_owned());
+    }
+    if !Path::new(BTF).exists() {
+        return Err(format!("this kernel has no {BTF}"));
+    }
+    Ok(Tools { python: Python::find()?, agent: agent::binary()? })
+}

@@ -1,0 +1,123 @@
+//! A scenario in; a running stand-in engine out, which takes loads and at its end gives the truth.
+
+use crate::http;
+use crate::process::Running;
+use crate::python::Python;
+use crate::scratch::Scratch;
+use crate::truth::Truth;
+use crate::truth::lines;
+use anyhow::Context as _;
+use anyhow::Result;
+use anyhow::ensure;
+use serde::Deserialize;
+use std::process::Command;
+use std::time::Duration;
+
+const START: Duration = Duration::from_secs(30);
+const STOP: Duration = Duration::from_secs(15);
+const LOAD: Duration = Duration::from_secs(90);
+/// It ends by itself after so long, whatever became of its owner.
+const LIFE_SECONDS: &str = "300";
+
+/// How the engine speaks with its clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wire {
+    /// HTTP.
+    Plain,
+    /// HTTPS with a certificate of its own.
+    Tls,
+}
+
+/// A kernel receive stamp of the client.
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub struct Stamp {
+    /// CLOCK_MONOTONIC, nanoseconds.
+    pub at: u64,
+    /// By how much it may be off, nanoseconds.
+    pub error: u64,
+    /// Whether it is the stamp of bytes that came later in the same read.
+    pub joined: bool,
+}
+
+/// What the client saw of one request.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Seen {
+    /// The kind in the mix.
+    pub kind: String,
+    /// The hidden identity.
+    pub temperature: f64,
+    /// The first bytes with text; plain streams only.
+    #[serde(default)]
+    pub first_content: Option<Stamp>,
+    /// The last byte.
+    #[serde(default)]
+    pub last: Option<Stamp>,
+    /// Why it came to nothing.
+    #[serde(default)]
+    pub failed: Option<String>,
+}
+
+/// A running stand-in engine.
+#[derive(Debug)]
+pub struct Standin {
+    running: Running,
+    python: Python,
+    port: u16,
+    wire: Wire,
+    loads: u32,
+}
+
+impl Standin {
+    /// Starts one with `standin/scenarios/SCENARIO.json` and waits until it serves.
+    pub fn start(python: &Python, scratch: &Scratch, scenario: &str, wire: Wire) -> Result<Self> {
+        let port = http::free_port()?;
+        let mut command = python.standin();
+        command.args(["serve", "--port", &port.to_string(), "--seconds", LIFE_SECONDS]);
+        command.args(["--scenario", &format!("standin/scenarios/{scenario}.json")]);
+        command.arg("--truth").arg(scratch.file("truth.jsonl"));
+        if wire == Wire::Tls {
+            certificate(scratch)?;
+            command.arg("--tls-cert").arg(scratch.file("cert.pem")).arg("--tls-key").arg(scratch.file("key.pem"));
+        }
+        let mut running = Running::start("the stand-in engine", &mut command, scratch.file("standin.log"))?;
+        running.until_ready(START, || http::listens(port))?;
+        Ok(Self { running, python: python.clone(), port, wire, loads: 0 })
+    }
+
+    /// The process that serves HTTP.
+    pub fn pid(&self) -> u64 {
+        u64::from(self.running.pid())
+    }
+
+    /// Sends `standin/mixes/MIX.json` and waits for its end; `first` numbers the first request.
+    pub fn load(&mut self, scratch: &Scratch, mix: &str, first: u32) -> Result<Vec<Seen>> {
+        let out = scratch.file(&format!("seen-{}.jsonl", self.loads));
+        self.loads += 1;
+        let mut command = self.python.standin();
+        command.args(["load", "--port", &self.port.to_string(), "--first", &first.to_string()]);
+        command.args(["--seconds", &LOAD.as_secs().to_string(), "--mix", &format!("standin/mixes/{mix}.json")]);
+        command.arg("--out").arg(&out);
+        if self.wire == Wire::Tls {
+            command.arg("--tls");
+        }
+        let mut running = Running::start("the load", &mut command, scratch.file("load.log"))?;
+        let status = running.wait(LOAD.saturating_mul(2))?;
+        ensure!(status.success(), "the load failed: {}", running.words());
+        lines(&out)
+    }
+
+    /// Ends it; the truth about every request, and the widths of the brackets in words.
+    pub fn stop(self, scratch: &Scratch) -> Result<(Vec<Truth>, String)> {
+        let words = self.running.stop(STOP)?;
+        Ok((lines(&scratch.file("truth.jsonl"))?, words))
+    }
+}
+
+fn certificate(scratch: &Scratch) -> Result<()> {
+    let mut command = Command::new("openssl");
+    command.args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]);
+    command.arg("-keyout").arg(scratch.file("key.pem")).arg("-out").arg(scratch.file("cert.pem"));
+    let output = command.output().context("openssl makes the certificate")?;
+    ensure!(output.status.success(), "openssl: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
+}
