@@ -458,8 +458,9 @@ fn share(http: &Http, life: &Life, siblings: usize) -> Share {
         return Share::Tokens(output);
     }
     // The text stopped first, and the engine ran on to its limit.
-    let ran_on = http.body.stop && life.finish == Some(Finish::Length) && http.finish.values().all(|why| why == "stop");
-    if life.finish.is_some() && !(ran_on && !http.finish.is_empty()) {
+    let stopped = !http.finish.is_empty() && http.finish.values().all(|why| why == "stop");
+    let ran_on = http.body.stop && life.finish == Some(Finish::Length) && stopped;
+    if life.finish.is_some() && !ran_on {
         return Share::All;
     }
     let said = http.last_content.filter(|_| ran_on).or(http.finished());

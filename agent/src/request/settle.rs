@@ -35,6 +35,9 @@ enum Patience {
     Spent,
 }
 
+/// Engine requests by what they share but for the child's number.
+type Families<'a> = BTreeMap<&'a str, Vec<(u64, &'a Life)>>;
+
 /// What is known about an exchange's engine side.
 #[derive(Debug)]
 enum Verdict {
@@ -97,7 +100,9 @@ impl Book {
         let lives: Vec<Life> = claimed.into_iter().filter_map(|life| self.take(life)).collect();
         if join == Join::Id {
             let habits = self.habits.entry(http.engine).or_default();
-            lives.iter().for_each(|life| habits.learn(&http, life, now));
+            for life in &lives {
+                habits.learn(&http, life, now);
+            }
         }
         if join == Join::Ambiguous {
             vitals.joins_ambiguous.one();
@@ -179,7 +184,7 @@ impl Book {
             names.iter().filter_map(|name| self.callers.get(*name)).flatten().copied().filter(|k| *k != key).collect();
         let rivals = callers.into_iter().filter_map(|rival| Some((rival, self.exchanges.get(&rival)?)));
         rivals
-            .filter(|(_, rival)| rival.engine == http.engine && rival.head.operation == http.head.operation)
+            .filter(|(_, rival)| rival.engine == http.engine)
             .filter(|(_, rival)| named.iter().any(|(_, life, _)| possible(rival, life)))
             .collect()
     }
@@ -196,7 +201,7 @@ impl Book {
     ) -> Result<Vec<u64>, Vec<u64>> {
         let takers: Vec<(u64, &Http)> = rivals.iter().copied().chain([(key, http)]).collect();
         let served = served(&takers);
-        let mut prompts: BTreeMap<Option<u32>, BTreeMap<&str, Vec<(u64, &Life)>>> = BTreeMap::new();
+        let mut prompts: BTreeMap<Option<u32>, Families<'_>> = BTreeMap::new();
         for (life_key, life, reading) in named {
             let families = prompts.entry(reading.prompt).or_default();
             families.entry(life.names.family.as_str()).or_default().push((*life_key, life));
@@ -207,16 +212,10 @@ impl Book {
             let taken = forced(&groups, &served);
             match taken.iter().find(|(_, taker)| **taker == key).and_then(|(place, _)| groups.get(*place)) {
                 Some(group) => own.extend(&group.lives),
-                None => open.extend(self.left(&groups, &taken, key)),
+                None => open.extend(left(&groups, &taken, key)),
             }
         }
         if open.is_empty() { Ok(own) } else { Err(open) }
-    }
-
-    /// Engine requests that the exchange may have asked for, of groups that nobody else is known to have.
-    fn left(&self, groups: &[Group], taken: &BTreeMap<usize, u64>, key: u64) -> Vec<u64> {
-        let open = groups.iter().enumerate().filter(|(place, _)| !taken.contains_key(place));
-        open.filter(|(_, group)| group.takers.contains(&key)).flat_map(|(_, group)| group.lives.clone()).collect()
     }
 
     fn group(&self, lives: &[(u64, &Life)], takers: &[(u64, &Http)], now: MonoNs) -> Group {
@@ -240,6 +239,9 @@ impl Book {
         }
         if !late {
             let failed = http.status().is_some_and(|status| status >= 400);
+            if failed && !eliminable(http) {
+                return Verdict::Unclaimed(Vec::new());
+            }
             let candidate = |life: &Life| life.engine == http.engine && possible(http, life) && !self.is_named(life);
             let hopeless = failed && !self.lives.values().any(candidate);
             return if hopeless { Verdict::Unclaimed(Vec::new()) } else { Verdict::Wait };
@@ -271,7 +273,7 @@ impl Book {
         let taken = forced(&groups, &served(&takers));
         match taken.iter().find(|(_, taker)| **taker == key).and_then(|(place, _)| groups.get(*place)) {
             Some(group) => Verdict::Claim(group.lives.clone(), Join::Elimination),
-            None => Verdict::Unclaimed(self.left(&groups, &taken, key)),
+            None => Verdict::Unclaimed(left(&groups, &taken, key)),
         }
     }
 
@@ -289,7 +291,7 @@ impl Book {
     /// Whether an exchange that is here carries the engine request's name.
     fn is_named(&self, life: &Life) -> bool {
         let surest = life.names.readings.iter().filter(|reading| reading.grade != Grade::Bare);
-        surest.flat_map(|reading| self.callers.get(&reading.base)).flatten().any(|caller| {
+        surest.filter_map(|reading| self.callers.get(&reading.base)).flatten().any(|caller| {
             self.exchanges.get(caller).is_some_and(|http| http.engine == life.engine && possible(http, life))
         })
     }
@@ -310,8 +312,15 @@ impl Book {
 
 /// Whether the exchange may have engine requests that do not carry its name.
 fn eliminable(http: &Http) -> bool {
+    let refused = http.status().is_some_and(|status| (400..500).contains(&status));
     let named = http.id.as_ref().is_some_and(|id| Scheme::of(id).is_some());
-    http.kind == EngineKind::Vllm && http.tap == Tap::On && http.received.is_some() && !named && !http.refused()
+    http.kind == EngineKind::Vllm && http.tap == Tap::On && http.received.is_some() && !named && !refused
+}
+
+/// Engine requests that the exchange may have asked for, of groups that nobody else is known to have.
+fn left(groups: &[Group], taken: &BTreeMap<usize, u64>, key: u64) -> Vec<u64> {
+    let open = groups.iter().enumerate().filter(|(place, _)| !taken.contains_key(place));
+    open.filter(|(_, group)| group.takers.contains(&key)).flat_map(|(_, group)| group.lives.clone()).collect()
 }
 
 /// Whether the exchange asked for so many prompts.
