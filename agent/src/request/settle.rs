@@ -18,6 +18,7 @@ use crate::request::join::forced;
 use crate::request::names::Grade;
 use crate::request::names::Reading;
 use crate::request::names::Scheme;
+use crate::request::sides;
 use crate::stream::Operation;
 use crate::vitals::Vitals;
 use std::collections::BTreeMap;
@@ -127,8 +128,8 @@ impl Book {
         let Some(http) = self.exchanges.get(&key) else { return Verdict::Wait };
         let Some((end, _)) = http.end else { return Verdict::Wait };
         let late = patience == Patience::Spent || now >= end.plus(self.config.grace);
-        let unread = http.received.is_none() && http.flags.is_empty();
-        if http.kind == EngineKind::Other || http.refused() || unread {
+        let unsent = http.received.is_none() && http.flags.is_empty();
+        if http.kind == EngineKind::Other || http.refused() || unsent {
             return Verdict::Unclaimed(Vec::new());
         }
         let named = self.named(key, http);
@@ -149,8 +150,11 @@ impl Book {
                 Err(_) => return Verdict::Wait,
             }
         };
+        if own.is_empty() {
+            return if late { Verdict::Unclaimed(Vec::new()) } else { Verdict::Wait };
+        }
         let settled = own.iter().filter_map(|life| self.lives.get(life)).all(|life| life.settled(now, SETTLE));
-        let all = !own.is_empty() && http.expected().is_none_or(|expected| own.len() >= expected);
+        let all = http.expected().is_none_or(|expected| own.len() >= expected);
         if late || (settled && all) { Verdict::Claim(own, by) } else { Verdict::Wait }
     }
 
@@ -228,8 +232,13 @@ impl Book {
         Group {
             lives: lives.iter().map(|(key, _)| *key).collect(),
             takers: takers.iter().filter(|(_, http)| can(http)).map(|(key, _)| *key).collect(),
-            disputed: lives.iter().any(|(_, life)| life.disputed),
+            disputed: lives.iter().any(|(_, life)| life.disputed || self.before_our_time(life)),
         }
+    }
+
+    /// Whether an exchange that was never seen may have asked for it.
+    fn before_our_time(&self, life: &Life) -> bool {
+        self.habits.get(&life.engine).is_some_and(|habits| life.added.unwrap_or(life.seen) < habits.settled)
     }
 
     /// An exchange whose name no engine request carries.
@@ -256,11 +265,10 @@ impl Book {
             .filter(|(other_key, other)| **other_key == key || self.named(**other_key, other).is_empty())
             .map(|(other_key, other)| (*other_key, other))
             .collect();
-        let settled = self.habits.get(&http.engine).map_or(MonoNs(0), |habits| habits.settled);
         let mut bases: BTreeMap<&str, Vec<(u64, &Life)>> = BTreeMap::new();
         for (life_key, life) in &self.lives {
-            let fresh = life.added.is_some_and(|added| added >= settled);
-            if life.engine == http.engine && fresh && life.names.scheme.is_some() && !self.is_named(life) {
+            if life.engine == http.engine && life.added.is_some() && life.names.scheme.is_some() && !self.is_named(life)
+            {
                 bases.entry(life.names.base()).or_default().push((*life_key, life));
             }
         }
@@ -362,15 +370,15 @@ fn unjoined(http: &Http, lives: &[Life], join: Join) -> &'static str {
     if http.kind == EngineKind::Other {
         "engine_kind_unsupported"
     } else if http.refused() || (http.received.is_none() && http.flags.is_empty()) {
-        finish::NOT_REACHED
+        sides::NOT_REACHED
     } else if http.engine_lost && fewer {
-        finish::MESSAGES_LOST
+        sides::MESSAGES_LOST
     } else if join == Join::Ambiguous {
         "ambiguous"
     } else if http.tap == Tap::Off {
         "engine_not_tapped"
     } else if lives.is_empty() && !http.served() {
-        finish::NOT_REACHED
+        sides::NOT_REACHED
     } else {
         "engine_request_not_seen"
     }

@@ -262,6 +262,28 @@ fn aborts_that_cannot_be_told_apart_are_ambiguous_and_counted_once() {
 }
 
 #[test]
+fn an_engine_request_that_was_there_first_is_not_the_later_callers() {
+    let mut story = Story::vllm();
+    for (x, begun, id) in [(1, 10.0, "chatcmpl-a-00000001"), (2, 14.0, "chatcmpl-b-00000002")] {
+        story.ask(x, begun, &chat()).add(begun + 2.0, id, 7).cut(x, 20.0, Break::ClientGone).abort(21.0, id);
+    }
+    let ids: Vec<String> = story.run().records.iter().map(|record| record.engine_requests[0].id.clone()).collect();
+    assert_eq!(ids, ["chatcmpl-a-00000001", "chatcmpl-b-00000002"]);
+}
+
+#[test]
+fn just_after_attaching_late_nothing_is_joined_by_elimination() {
+    let mut story = Story::vllm();
+    for (_, message) in &mut story.told {
+        if let Message::Appeared { late, .. } = message {
+            *late = true;
+        }
+    }
+    story.ask(1, 10.0, &chat()).add(12.0, ID, 7).cut(1, 20.0, Break::ClientGone).abort(21.0, ID);
+    assert_eq!(story.record().join, Join::Ambiguous);
+}
+
+#[test]
 fn an_x_request_id_names_what_has_not_answered() {
     let mut story = Story::vllm();
     for (x, name) in [(1, "a"), (2, "b")] {

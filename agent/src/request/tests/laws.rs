@@ -134,6 +134,8 @@ proptest! {
         for record in &outcome.records {
             prop_assert!(record.join != Join::EngineOnly && right(record), "{:#?}", record);
             prop_assert!(sums(record), "{:#?}", record);
+            let joined = matches!(record.join, Join::Id | Join::XRequestId | Join::Elimination);
+            prop_assert_eq!(joined, !record.engine_requests.is_empty());
             let named = record.x_request_id.is_none() && record.response_id.is_some();
             prop_assert!(!named || record.join == Join::Id, "{:#?}", record);
         }
