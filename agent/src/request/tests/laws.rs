@@ -123,7 +123,7 @@ fn numbered(outcome: &Outcome) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn traffic_is_recorded_once_and_never_joined_wrongly(seed in any::<u64>(), callers in 1_u64..24) {
