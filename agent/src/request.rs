@@ -23,6 +23,7 @@ mod join;
 mod names;
 mod phases;
 mod settle;
+mod sides;
 #[cfg(test)]
 mod tests;
 

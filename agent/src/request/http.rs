@@ -221,7 +221,8 @@ impl Http {
     /// Whether it was turned down before the engine: a client error. With several prompts the first
     /// may have gone in before another was refused.
     pub(super) fn refused(&self) -> bool {
-        self.status().is_some_and(|status| (400..500).contains(&status)) && self.prompts() == Some(1)
+        let single = self.prompts() == Some(1) || self.head.operation == Operation::Responses;
+        self.status().is_some_and(|status| (400..500).contains(&status)) && single
     }
 
     /// The response ids it has or may have, surest knowledge only.

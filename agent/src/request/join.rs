@@ -34,9 +34,9 @@ pub(super) fn forced(groups: &[Group], served: &BTreeSet<u64>) -> BTreeMap<usize
         }
         for (place, taker) in pairs {
             open.remove(&place);
-            open.values_mut().for_each(|takers| {
+            for takers in open.values_mut() {
                 takers.remove(&taker);
-            });
+            }
             taken.insert(place, taker);
         }
     }

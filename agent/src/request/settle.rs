@@ -18,6 +18,7 @@ use crate::request::join::forced;
 use crate::request::names::Grade;
 use crate::request::names::Reading;
 use crate::request::names::Scheme;
+use crate::request::sides;
 use crate::stream::Operation;
 use crate::vitals::Vitals;
 use std::collections::BTreeMap;
@@ -34,6 +35,9 @@ enum Patience {
     /// The record is made now.
     Spent,
 }
+
+/// Engine requests by what they share but for the child's number.
+type Families<'a> = BTreeMap<&'a str, Vec<(u64, &'a Life)>>;
 
 /// What is known about an exchange's engine side.
 #[derive(Debug)]
@@ -97,7 +101,9 @@ impl Book {
         let lives: Vec<Life> = claimed.into_iter().filter_map(|life| self.take(life)).collect();
         if join == Join::Id {
             let habits = self.habits.entry(http.engine).or_default();
-            lives.iter().for_each(|life| habits.learn(&http, life, now));
+            for life in &lives {
+                habits.learn(&http, life, now);
+            }
         }
         if join == Join::Ambiguous {
             vitals.joins_ambiguous.one();
@@ -122,8 +128,8 @@ impl Book {
         let Some(http) = self.exchanges.get(&key) else { return Verdict::Wait };
         let Some((end, _)) = http.end else { return Verdict::Wait };
         let late = patience == Patience::Spent || now >= end.plus(self.config.grace);
-        let unread = http.received.is_none() && http.flags.is_empty();
-        if http.kind == EngineKind::Other || http.refused() || unread {
+        let unsent = http.received.is_none() && http.flags.is_empty();
+        if http.kind == EngineKind::Other || http.refused() || unsent {
             return Verdict::Unclaimed(Vec::new());
         }
         let named = self.named(key, http);
@@ -144,8 +150,11 @@ impl Book {
                 Err(_) => return Verdict::Wait,
             }
         };
+        if own.is_empty() {
+            return if late { Verdict::Unclaimed(Vec::new()) } else { Verdict::Wait };
+        }
         let settled = own.iter().filter_map(|life| self.lives.get(life)).all(|life| life.settled(now, SETTLE));
-        let all = !own.is_empty() && http.expected().is_none_or(|expected| own.len() >= expected);
+        let all = http.expected().is_none_or(|expected| own.len() >= expected);
         if late || (settled && all) { Verdict::Claim(own, by) } else { Verdict::Wait }
     }
 
@@ -179,7 +188,7 @@ impl Book {
             names.iter().filter_map(|name| self.callers.get(*name)).flatten().copied().filter(|k| *k != key).collect();
         let rivals = callers.into_iter().filter_map(|rival| Some((rival, self.exchanges.get(&rival)?)));
         rivals
-            .filter(|(_, rival)| rival.engine == http.engine && rival.head.operation == http.head.operation)
+            .filter(|(_, rival)| rival.engine == http.engine)
             .filter(|(_, rival)| named.iter().any(|(_, life, _)| possible(rival, life)))
             .collect()
     }
@@ -196,7 +205,7 @@ impl Book {
     ) -> Result<Vec<u64>, Vec<u64>> {
         let takers: Vec<(u64, &Http)> = rivals.iter().copied().chain([(key, http)]).collect();
         let served = served(&takers);
-        let mut prompts: BTreeMap<Option<u32>, BTreeMap<&str, Vec<(u64, &Life)>>> = BTreeMap::new();
+        let mut prompts: BTreeMap<Option<u32>, Families<'_>> = BTreeMap::new();
         for (life_key, life, reading) in named {
             let families = prompts.entry(reading.prompt).or_default();
             families.entry(life.names.family.as_str()).or_default().push((*life_key, life));
@@ -207,16 +216,10 @@ impl Book {
             let taken = forced(&groups, &served);
             match taken.iter().find(|(_, taker)| **taker == key).and_then(|(place, _)| groups.get(*place)) {
                 Some(group) => own.extend(&group.lives),
-                None => open.extend(self.left(&groups, &taken, key)),
+                None => open.extend(left(&groups, &taken, key)),
             }
         }
         if open.is_empty() { Ok(own) } else { Err(open) }
-    }
-
-    /// Engine requests that the exchange may have asked for, of groups that nobody else is known to have.
-    fn left(&self, groups: &[Group], taken: &BTreeMap<usize, u64>, key: u64) -> Vec<u64> {
-        let open = groups.iter().enumerate().filter(|(place, _)| !taken.contains_key(place));
-        open.filter(|(_, group)| group.takers.contains(&key)).flat_map(|(_, group)| group.lives.clone()).collect()
     }
 
     fn group(&self, lives: &[(u64, &Life)], takers: &[(u64, &Http)], now: MonoNs) -> Group {
@@ -229,8 +232,13 @@ impl Book {
         Group {
             lives: lives.iter().map(|(key, _)| *key).collect(),
             takers: takers.iter().filter(|(_, http)| can(http)).map(|(key, _)| *key).collect(),
-            disputed: lives.iter().any(|(_, life)| life.disputed),
+            disputed: lives.iter().any(|(_, life)| life.disputed || self.before_our_time(life)),
         }
+    }
+
+    /// Whether an exchange that was never seen may have asked for it.
+    fn before_our_time(&self, life: &Life) -> bool {
+        self.habits.get(&life.engine).is_some_and(|habits| life.added.unwrap_or(life.seen) < habits.settled)
     }
 
     /// An exchange whose name no engine request carries.
@@ -240,6 +248,9 @@ impl Book {
         }
         if !late {
             let failed = http.status().is_some_and(|status| status >= 400);
+            if failed && !eliminable(http) {
+                return Verdict::Unclaimed(Vec::new());
+            }
             let candidate = |life: &Life| life.engine == http.engine && possible(http, life) && !self.is_named(life);
             let hopeless = failed && !self.lives.values().any(candidate);
             return if hopeless { Verdict::Unclaimed(Vec::new()) } else { Verdict::Wait };
@@ -254,11 +265,10 @@ impl Book {
             .filter(|(other_key, other)| **other_key == key || self.named(**other_key, other).is_empty())
             .map(|(other_key, other)| (*other_key, other))
             .collect();
-        let settled = self.habits.get(&http.engine).map_or(MonoNs(0), |habits| habits.settled);
         let mut bases: BTreeMap<&str, Vec<(u64, &Life)>> = BTreeMap::new();
         for (life_key, life) in &self.lives {
-            let fresh = life.added.is_some_and(|added| added >= settled);
-            if life.engine == http.engine && fresh && life.names.scheme.is_some() && !self.is_named(life) {
+            if life.engine == http.engine && life.added.is_some() && life.names.scheme.is_some() && !self.is_named(life)
+            {
                 bases.entry(life.names.base()).or_default().push((*life_key, life));
             }
         }
@@ -271,7 +281,7 @@ impl Book {
         let taken = forced(&groups, &served(&takers));
         match taken.iter().find(|(_, taker)| **taker == key).and_then(|(place, _)| groups.get(*place)) {
             Some(group) => Verdict::Claim(group.lives.clone(), Join::Elimination),
-            None => Verdict::Unclaimed(self.left(&groups, &taken, key)),
+            None => Verdict::Unclaimed(left(&groups, &taken, key)),
         }
     }
 
@@ -289,7 +299,7 @@ impl Book {
     /// Whether an exchange that is here carries the engine request's name.
     fn is_named(&self, life: &Life) -> bool {
         let surest = life.names.readings.iter().filter(|reading| reading.grade != Grade::Bare);
-        surest.flat_map(|reading| self.callers.get(&reading.base)).flatten().any(|caller| {
+        surest.filter_map(|reading| self.callers.get(&reading.base)).flatten().any(|caller| {
             self.exchanges.get(caller).is_some_and(|http| http.engine == life.engine && possible(http, life))
         })
     }
@@ -310,8 +320,15 @@ impl Book {
 
 /// Whether the exchange may have engine requests that do not carry its name.
 fn eliminable(http: &Http) -> bool {
+    let refused = http.status().is_some_and(|status| (400..500).contains(&status));
     let named = http.id.as_ref().is_some_and(|id| Scheme::of(id).is_some());
-    http.kind == EngineKind::Vllm && http.tap == Tap::On && http.received.is_some() && !named && !http.refused()
+    http.kind == EngineKind::Vllm && http.tap == Tap::On && http.received.is_some() && !named && !refused
+}
+
+/// Engine requests that the exchange may have asked for, of groups that nobody else is known to have.
+fn left(groups: &[Group], taken: &BTreeMap<usize, u64>, key: u64) -> Vec<u64> {
+    let open = groups.iter().enumerate().filter(|(place, _)| !taken.contains_key(place));
+    open.filter(|(_, group)| group.takers.contains(&key)).flat_map(|(_, group)| group.lives.clone()).collect()
 }
 
 /// Whether the exchange asked for so many prompts.
@@ -353,15 +370,15 @@ fn unjoined(http: &Http, lives: &[Life], join: Join) -> &'static str {
     if http.kind == EngineKind::Other {
         "engine_kind_unsupported"
     } else if http.refused() || (http.received.is_none() && http.flags.is_empty()) {
-        finish::NOT_REACHED
+        sides::NOT_REACHED
     } else if http.engine_lost && fewer {
-        finish::MESSAGES_LOST
+        sides::MESSAGES_LOST
     } else if join == Join::Ambiguous {
         "ambiguous"
     } else if http.tap == Tap::Off {
         "engine_not_tapped"
     } else if lives.is_empty() && !http.served() {
-        finish::NOT_REACHED
+        sides::NOT_REACHED
     } else {
         "engine_request_not_seen"
     }

@@ -72,9 +72,8 @@ fn a_complete_record_is_made_at_its_last_message() {
     let mut story = streamed();
     story.ask(2, 50.0, &chat());
     let updates = story.run().updates;
-    let ended = updates.iter().position(|update| matches!(update, Update::Ended(_)));
-    let next = updates.iter().position(|update| matches!(update, Update::InFlight { requests: 1, .. }));
-    assert!(ended < next, "{updates:?}");
+    let first = updates.iter().find(|update| matches!(update, Update::Ended(_) | Update::InFlight { requests: 1, .. }));
+    assert!(matches!(first, Some(Update::Ended(_))), "{updates:?}");
 }
 
 #[test]
@@ -142,7 +141,7 @@ fn two_children_are_one_record() {
     assert_eq!((record.join, record.engine_requests.len()), (Join::Id, 2));
     assert_eq!((record.input_tokens, record.output_tokens), (Some(7), Some(5)), "the prompt counts once");
     assert_eq!(phases_ms(&record), [0.5, 2.0, 2.5, 5.0, 20.0, 1.0].map(Some));
-    assert_eq!(record.tpot_seconds, Some((0.01 + 0.01) / 2.0));
+    assert_eq!(record.tpot_seconds, Some(0.01));
     assert_eq!(record.finish_reasons, ["stop", "length"]);
 }
 
@@ -260,6 +259,28 @@ fn aborts_that_cannot_be_told_apart_are_ambiguous_and_counted_once() {
     assert_eq!(outcome.records.iter().map(|record| record.join).collect::<Vec<_>>(), [Join::Ambiguous; 2]);
     assert_eq!((outcome.vitals.joins_ambiguous.get(), outcome.vitals.engine_unmatched.get()), (2, 2));
     assert_eq!(why(&outcome.records[0], "phases.queue"), "ambiguous");
+}
+
+#[test]
+fn an_engine_request_that_was_there_first_is_not_the_later_callers() {
+    let mut story = Story::vllm();
+    for (x, begun, id) in [(1, 10.0, "chatcmpl-a-00000001"), (2, 14.0, "chatcmpl-b-00000002")] {
+        story.ask(x, begun, &chat()).add(begun + 2.0, id, 7).cut(x, 20.0, Break::ClientGone).abort(21.0, id);
+    }
+    let ids: Vec<String> = story.run().records.iter().map(|record| record.engine_requests[0].id.clone()).collect();
+    assert_eq!(ids, ["chatcmpl-a-00000001", "chatcmpl-b-00000002"]);
+}
+
+#[test]
+fn just_after_attaching_late_nothing_is_joined_by_elimination() {
+    let mut story = Story::vllm();
+    for (_, message) in &mut story.told {
+        if let Message::Appeared { late, .. } = message {
+            *late = true;
+        }
+    }
+    story.ask(1, 10.0, &chat()).add(12.0, ID, 7).cut(1, 20.0, Break::ClientGone).abort(21.0, ID);
+    assert_eq!(story.record().join, Join::Ambiguous);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use crate::request::tests::story::Story;
 use crate::request::tests::story::chat;
 use crate::request::tests::story::run;
 use crate::stream::Break;
+use crate::stream::Message;
 use proptest::prelude::ProptestConfig;
 use proptest::prelude::any;
 use proptest::prop_assert;
@@ -102,8 +103,11 @@ fn traffic(seed: u64, callers: u64) -> Story {
 
 /// Whether every engine request of the record is the one that its caller caused.
 fn right(record: &Request) -> bool {
-    let truth = record.params.temperature.map(|caller| format!("{:08x}", caller as u64));
-    record.engine_requests.iter().all(|request| truth.as_ref().is_some_and(|truth| request.id.ends_with(truth)))
+    let caused = |id: &str| {
+        let (_, suffix) = id.rsplit_once('-')?;
+        Some(f64::from(u32::from_str_radix(suffix, 16).ok()?))
+    };
+    record.engine_requests.iter().all(|request| caused(&request.id) == record.params.temperature)
 }
 
 fn sums(record: &Request) -> bool {
@@ -119,7 +123,7 @@ fn numbered(outcome: &Outcome) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn traffic_is_recorded_once_and_never_joined_wrongly(seed in any::<u64>(), callers in 1_u64..24) {
@@ -130,6 +134,8 @@ proptest! {
         for record in &outcome.records {
             prop_assert!(record.join != Join::EngineOnly && right(record), "{:#?}", record);
             prop_assert!(sums(record), "{:#?}", record);
+            let joined = matches!(record.join, Join::Id | Join::XRequestId | Join::Elimination);
+            prop_assert_eq!(joined, !record.engine_requests.is_empty());
             let named = record.x_request_id.is_none() && record.response_id.is_some();
             prop_assert!(!named || record.join == Join::Id, "{:#?}", record);
         }
@@ -144,7 +150,7 @@ proptest! {
             let (a, b) = (dice.below(told.len() as u64), dice.below(told.len() as u64));
             told.swap(usize::try_from(a).unwrap(), usize::try_from(b).unwrap());
         }
-        let begun = told.iter().filter(|(_, message)| matches!(message, crate::stream::Message::Begun { .. })).count();
+        let begun = told.iter().filter(|(_, message)| matches!(message, Message::Begun { .. })).count();
         for config in [Config::default(), Config { requests: 3, engine_requests: 3, ..Config::default() }] {
             let outcome = run(&told, config);
             prop_assert_eq!(outcome.http().count(), begun);

@@ -36,7 +36,7 @@ pub(super) const CORE_2: Pid = Pid(21);
 
 /// Milliseconds as an instant.
 pub(super) fn ms(ms: f64) -> MonoNs {
-    MonoNs((ms * 1e6).round() as u64)
+    MonoNs::from_secs_f64(ms / 1e3).unwrap()
 }
 
 /// Messages, each with its instant in milliseconds.
