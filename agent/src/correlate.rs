@@ -5,11 +5,20 @@ use crate::clock::MonoNs;
 use crate::ident::EngineId;
 use crate::ident::EngineKind;
 use crate::ident::Pid;
-use crate::request::Request;
-use crate::stream::Load;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+// The words that a snapshot is made of, so that its readers need this room only.
+pub use crate::gpu::State as Gpus;
+pub use crate::request::EngineRequest;
+pub use crate::request::ITL_BOUNDS_NS;
+pub use crate::request::Itl;
+pub use crate::request::Request;
+pub use crate::request::Update;
+pub use crate::stream::Load;
+pub use crate::stream::Operation;
+pub use crate::ident::Role;
 
 pub mod bounds;
 pub mod labels;
@@ -18,6 +27,8 @@ pub mod totals;
 pub mod trace;
 pub mod window;
 
+#[cfg(test)]
+pub(crate) mod golden;
 #[cfg(test)]
 pub(crate) mod sample;
 #[cfg(test)]
@@ -81,7 +92,7 @@ pub struct TargetView {
     /// Its engine's kind.
     pub kind: EngineKind,
     /// What it does there.
-    pub role: crate::ident::Role,
+    pub role: Role,
     /// What is attached where, a line each.
     pub attached: Vec<String>,
     /// What is not attached, and why.
@@ -132,7 +143,7 @@ pub struct Snapshot {
     /// Engine cores.
     pub cores: Vec<CoreView>,
     /// The GPUs.
-    pub gpus: crate::gpu::State,
+    pub gpus: Gpus,
     /// Scraped engines.
     pub engines: Vec<Arc<crate::engine::Sample>>,
     /// Finished requests, newest first, bounded.

@@ -5,6 +5,3 @@ pub mod collect;
 pub mod openmetrics;
 pub mod otlp;
 pub mod prometheus;
-
-#[cfg(test)]
-pub(crate) mod golden;

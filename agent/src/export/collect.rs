@@ -1,10 +1,10 @@
 //! The snapshot in, families of samples out: what all three formats render.
 
+use crate::correlate::Gpus;
 use crate::correlate::Snapshot;
 use crate::correlate::window::Histogram;
 use crate::export::catalog;
 use crate::export::catalog::Metric;
-use crate::gpu;
 use std::borrow::Cow;
 
 /// One metric with its samples, at least one.
@@ -102,7 +102,7 @@ fn requests<'a>(snapshot: &'a Snapshot, page: &mut Page<'a>) {
 fn processes<'a>(snapshot: &'a Snapshot, page: &mut Page<'a>) {
     let whole = |number: u32| Value::Whole(u64::from(number));
     for target in &snapshot.targets {
-        if target.role == crate::ident::Role::Frontend {
+        if target.role == crate::correlate::Role::Frontend {
             let labels = [target.engine.0.pid.to_string(), target.pid.to_string()];
             page.put(&catalog::REQUESTS_IN_FLIGHT, labels, whole(target.in_flight));
         }
@@ -124,7 +124,7 @@ fn processes<'a>(snapshot: &'a Snapshot, page: &mut Page<'a>) {
 }
 
 fn gpus<'a>(snapshot: &'a Snapshot, page: &mut Page<'a>) {
-    let gpu::State::Present { gpus, .. } = &snapshot.gpus else { return };
+    let Gpus::Present { gpus, .. } = &snapshot.gpus else { return };
     for gpu in gpus {
         let labels = [gpu.uuid.as_str(), gpu.name.as_deref().unwrap_or_default()];
         page.put(&catalog::GPU_MEMORY_USAGE, labels, gpu.memory_used_bytes.map(Value::Whole));

@@ -132,12 +132,12 @@ mod tests {
     use super::*;
     use crate::clock::Anchor;
     use crate::clock::MonoNs;
+    use crate::correlate::Request;
+    use crate::correlate::Update;
+    use crate::correlate::golden;
     use crate::correlate::sample::ANCHOR;
     use crate::correlate::sample::busy;
     use crate::correlate::sample::streamed;
-    use crate::export::golden;
-    use crate::request::Request;
-    use crate::request::Update;
 
     #[test]
     fn a_page_of_everything() {

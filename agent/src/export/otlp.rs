@@ -1,9 +1,9 @@
 //! Finished requests and snapshots in, OTLP spans and metrics out; nothing here can slow the rest.
 //!
-//! Messages are built from `opentelemetry-proto` and sent by a transport of our own. The exporters of
-//! `opentelemetry-otlp` cannot carry a metric's exemplars, turn a refusal into a sentence (so that neither
-//! its kind nor `Retry-After` nor a partial success can be counted) and give up when one timeout is over;
-//! from that crate come the names of the standard variables.
+//! Messages are built from `opentelemetry-proto` and sent by a transport of our own, the same for spans and
+//! metrics. The exporters of `opentelemetry-otlp` cannot carry a metric's exemplars, turn a refusal into a
+//! sentence (so that neither its kind nor `Retry-After` nor a partial success can be counted) and give up
+//! when one timeout is over.
 
 use crate::correlate::Finished;
 use crate::correlate::Snapshot;

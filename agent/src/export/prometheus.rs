@@ -87,8 +87,8 @@ fn buckets(histogram: &Histogram) -> proto::Histogram {
 mod tests {
     use crate::clock::Anchor;
     use crate::clock::MonoNs;
+    use crate::correlate::golden;
     use crate::correlate::sample::busy;
-    use crate::export::golden;
 
     #[test]
     fn a_page_of_everything() {

@@ -102,8 +102,8 @@ mod tests {
     use super::*;
     use crate::clock::Anchor;
     use crate::clock::MonoNs;
+    use crate::correlate::golden;
     use crate::correlate::sample::busy;
-    use crate::export::golden;
     use std::sync::Arc;
 
     fn snapshot_of_everything() -> Arc<Snapshot> {

@@ -2,12 +2,12 @@
 
 use crate::clock::MonoNs;
 use crate::clock::seconds;
+use crate::correlate::EngineRequest;
 use crate::correlate::Finished;
+use crate::correlate::ITL_BOUNDS_NS;
+use crate::correlate::Itl;
+use crate::correlate::Request;
 use crate::correlate::totals;
-use crate::request::EngineRequest;
-use crate::request::ITL_BOUNDS_NS;
-use crate::request::Itl;
-use crate::request::Request;
 use serde_json::Map;
 use serde_json::Value;
 use serde_json::json;
@@ -192,12 +192,12 @@ fn hex(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::correlate::Update;
+    use crate::correlate::golden;
     use crate::correlate::sample::ANCHOR;
     use crate::correlate::sample::busy;
     use crate::correlate::sample::refused;
     use crate::correlate::sample::streamed;
-    use crate::export::golden;
-    use crate::request::Update;
 
     fn of(request: Request) -> Value {
         record(&busy().update(Update::Ended(Box::new(request)), ANCHOR).unwrap())

@@ -1,9 +1,9 @@
 //! Finished requests in, batches out; bounded in bytes, and what finds no room is counted.
 
+use crate::correlate::EngineRequest;
 use crate::correlate::Finished;
+use crate::correlate::Request;
 use crate::export::otlp::span;
-use crate::request::EngineRequest;
-use crate::request::Request;
 use crate::vitals::Vitals;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -165,10 +165,10 @@ pub fn weight(finished: &Finished) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::correlate::Update;
     use crate::correlate::sample::ANCHOR;
     use crate::correlate::sample::busy;
     use crate::correlate::sample::streamed;
-    use crate::request::Update;
 
     fn finished() -> Arc<Finished> {
         busy().update(Update::Ended(Box::new(streamed(1))), ANCHOR).unwrap()

@@ -2,14 +2,14 @@
 
 use crate::clock::MonoNs;
 use crate::clock::seconds;
+use crate::correlate::EngineRequest;
 use crate::correlate::Finished;
+use crate::correlate::Load;
+use crate::correlate::Operation;
+use crate::correlate::Request;
 use crate::correlate::labels;
 use crate::correlate::totals;
 use crate::export::otlp::attribute::Attributes;
-use crate::request::EngineRequest;
-use crate::request::Request;
-use crate::stream::Load;
-use crate::stream::Operation;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::SpanFlags;
 use opentelemetry_proto::tonic::trace::v1::Status;
@@ -244,12 +244,12 @@ fn word(variant: &impl serde::Serialize) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::correlate::Update;
+    use crate::correlate::golden;
     use crate::correlate::sample::ANCHOR;
     use crate::correlate::sample::busy;
     use crate::correlate::sample::refused;
     use crate::correlate::sample::streamed;
-    use crate::export::golden;
-    use crate::request::Update;
     use std::fmt::Write as _;
     use std::sync::Arc;
 
@@ -327,7 +327,7 @@ mod tests {
 
     #[test]
     fn what_is_unknown_has_no_attribute_and_no_span() {
-        let bare = Request { accepted: None, received: None, params: crate::stream::Params::default(), ..refused(1) };
+        let bare = Request { accepted: None, received: None, ..refused(1) };
         let all: Vec<Span> = spans(&finished(bare)).collect();
         assert_eq!(all.len(), 1);
         assert_eq!(all[0].start_time_unix_nano, all[0].end_time_unix_nano);

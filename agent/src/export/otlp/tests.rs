@@ -3,6 +3,8 @@
 use crate::clock::Anchor;
 use crate::clock::MonoNs;
 use crate::correlate::Finished;
+use crate::correlate::Request;
+use crate::correlate::Update;
 use crate::correlate::sample::ANCHOR;
 use crate::correlate::sample::busy;
 use crate::correlate::sample::streamed;
@@ -14,8 +16,6 @@ use crate::export::otlp::settings::Endpoint;
 use crate::export::otlp::settings::Headers;
 use crate::export::otlp::settings::Protocol;
 use crate::export::otlp::settings::Settings;
-use crate::request::Request;
-use crate::request::Update;
 use crate::vitals::Vitals;
 use axum::body::Bytes;
 use axum::extract::State;
@@ -273,7 +273,8 @@ async fn grpc_does_the_same() {
     let got = got.lock().unwrap();
     let [(_, first), (metadata, second)] = got.as_slice() else { panic!("{} attempts", got.len()) };
     assert_eq!(first, second, "the same message each time");
-    assert_eq!((metadata.get("x-tenant").unwrap(), metadata.get("grpc-encoding").unwrap()), ("a", "gzip"));
+    let header = |name| metadata.get(name).unwrap().to_str().unwrap();
+    assert_eq!((header("x-tenant"), header("grpc-encoding")), ("a", "gzip"));
     assert_eq!(second.resource_spans[0].scope_spans[0].spans.len() as u64, SPANS);
 }
 
