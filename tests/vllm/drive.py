@@ -1,7 +1,7 @@
 """A running vLLM in; what its clients saw out, one JSON line a request.
 
 Every request has a temperature of its own: its identity on the wire and in the engine, which nothing
-that joins the two may read. Half of them carry an X-Request-Id.
+that joins the two may read. Fewer than half of them carry an X-Request-Id.
 Usage: drive.py PORT FILE [--share FRACTION]
 """
 
@@ -60,7 +60,7 @@ class Drive:
     def job(self, kind: str, shape: dict, x_request_id: str | None = None) -> dict:
         """A request that differs from every other in its temperature, and in length and start of its prompt."""
         self.made += 1
-        if x_request_id is None and (self.made % 2 == 0 or shape.get("bad") == "json"):
+        if x_request_id is None and (self.made % 5 < 2 or shape.get("bad") == "json"):
             x_request_id = f"caller-{self.made}"
         words = shape.get("words") or self.random.choice([4, 12, 30, 90, 140])
         prompts = [

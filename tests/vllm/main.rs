@@ -36,26 +36,34 @@ fn try_out(case: &Case) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A vLLM with nothing but what every case has.
+const PLAIN: Case = Case {
+    name: "python",
+    flags: &[],
+    environment: &[],
+    first: First::Engine,
+    has_spans: true,
+    counts_aborted: false,
+    share: "1",
+};
+
 #[test]
 fn the_python_front_end() -> anyhow::Result<()> {
-    let first = First::Engine;
-    try_out(&Case { name: "python", flags: &[], environment: &[], first, has_spans: true, share: "1" })
+    try_out(&PLAIN)
 }
 
 #[test]
 fn the_rust_front_end() -> anyhow::Result<()> {
     let environment = &[("VLLM_USE_RUST_FRONTEND", "1")];
-    try_out(&Case { name: "rust", flags: &[], environment, first: First::Agent, has_spans: false, share: "1" })
+    try_out(&Case { name: "rust", environment, first: First::Agent, has_spans: false, counts_aborted: true, ..PLAIN })
 }
 
 #[test]
 fn two_api_servers() -> anyhow::Result<()> {
-    let flags = &["--api-server-count", "2"];
-    try_out(&Case { name: "two-servers", flags, environment: &[], first: First::Engine, has_spans: true, share: "0.3" })
+    try_out(&Case { name: "two-servers", flags: &["--api-server-count", "2"], share: "0.3", ..PLAIN })
 }
 
 #[test]
 fn statistics_off() -> anyhow::Result<()> {
-    let flags = &["--disable-log-stats"];
-    try_out(&Case { name: "no-stats", flags, environment: &[], first: First::Engine, has_spans: false, share: "0.3" })
+    try_out(&Case { name: "no-stats", flags: &["--disable-log-stats"], has_spans: false, share: "0.3", ..PLAIN })
 }

@@ -44,6 +44,8 @@ pub(crate) struct Case {
     pub(crate) first: First,
     /// Whether vLLM can send its own spans.
     pub(crate) has_spans: bool,
+    /// Whether its per-request series hold aborted requests too, as far as they came.
+    pub(crate) counts_aborted: bool,
     /// How much of the full load.
     pub(crate) share: &'static str,
 }

@@ -59,6 +59,8 @@ pub(crate) struct Span {
     pub(crate) input: u64,
     #[serde(rename = "gen_ai.usage.completion_tokens")]
     pub(crate) output: u64,
+    #[serde(rename = "gen_ai.latency.time_to_first_token")]
+    pub(crate) ttft: f64,
     #[serde(rename = "gen_ai.latency.time_in_queue")]
     pub(crate) queue: f64,
     #[serde(rename = "gen_ai.latency.time_in_model_prefill")]
@@ -83,6 +85,7 @@ pub(crate) struct Record {
     pub(crate) input_tokens: Option<u64>,
     pub(crate) cached_tokens: Option<u64>,
     pub(crate) output_tokens: Option<u64>,
+    pub(crate) engine_tokens: Option<u64>,
     pub(crate) ttft_seconds: Option<f64>,
     pub(crate) instants: Instants,
     pub(crate) phases_ns: HashMap<String, Option<i64>>,

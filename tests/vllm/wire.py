@@ -10,6 +10,7 @@ import struct
 import time
 
 SO_TIMESTAMPING = 37
+IDLE = 2.0  # seconds after which a connection is not used again: servers close theirs after 5
 RX_SOFTWARE = (1 << 3) | (1 << 4)  # SOF_TIMESTAMPING_RX_SOFTWARE, SOF_TIMESTAMPING_SOFTWARE
 
 
@@ -68,6 +69,7 @@ class Wire:
     def __init__(self, host: str, port: int):
         self.address = (host, port)
         self.socket = None
+        self.used = 0.0
 
     def close(self) -> None:
         if self.socket:
@@ -75,6 +77,8 @@ class Wire:
         self.socket = None
 
     def send(self, path: str, body: bytes, headers: dict[str, str]) -> None:
+        if time.monotonic() - self.used > IDLE:
+            self.close()
         if self.socket is None:
             self.socket = socket.create_connection(self.address, timeout=120)
             self.socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPING, RX_SOFTWARE)
@@ -86,6 +90,7 @@ class Wire:
     def read(self) -> tuple[bytes, int | None]:
         """What one recvmsg brings, and the kernel's stamp of it (CLOCK_REALTIME ns)."""
         data, notes, _, _ = self.socket.recvmsg(65536, 512)
+        self.used = time.monotonic()
         for level, kind, value in notes:
             if level == socket.SOL_SOCKET and kind == SO_TIMESTAMPING:
                 seconds, nanos = struct.unpack_from("qq", value)
