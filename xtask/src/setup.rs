@@ -63,7 +63,7 @@ pub(crate) fn standin() -> Result<PathBuf> {
     })
 }
 
-/// A virtual environment that is complete or made anew: `fill` installs into it, a marker says it ended well.
+/// A virtual environment: `fill` installs into it, a marker says that it ended well. What broke off is gone on with.
 pub(crate) fn environment(folder: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
     let (python, marker) = (folder.join("bin/python"), folder.join("complete"));
     if marker.exists() {
@@ -73,7 +73,7 @@ pub(crate) fn environment(folder: &Path, fill: impl FnOnce(&Path) -> Result<()>)
     if output(Command::new("python3").args(["-c", "import venv, ensurepip"])).is_err() {
         debian::install(&["python3", "python3-venv"])?;
     }
-    run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(folder))?;
+    run(Command::new("python3").args(["-m", "venv"]).arg(folder))?;
     fill(&python)?;
     std::fs::write(&marker, "").with_context(|| marker.display().to_string())?;
     Ok(python)

@@ -71,7 +71,7 @@ fn fill(python: &Path, folder: &Path) -> Result<()> {
     let wheels = folder.join("wheels");
     let pip = |args: &[&str]| {
         let mut pip = Command::new(python);
-        pip.args(["-m", "pip", "--disable-pip-version-check"]).args(args).arg("-q");
+        pip.args(["-m", "pip", "-q", "--disable-pip-version-check"]).args(args);
         pip
     };
     let wheel = |args: &[&str]| {
