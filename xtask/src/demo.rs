@@ -7,6 +7,7 @@ use crate::process::Running;
 use crate::setup;
 use crate::step::as_root;
 use crate::step::cache;
+use crate::step::is_root;
 use crate::step::root;
 use crate::step::step;
 use crate::vllm;
@@ -47,6 +48,10 @@ pub(crate) fn run(seconds: Option<u64>, engine: Engine) -> Result<()> {
         Engine::Vllm => vllm::environment()?.folder.join("bin/python"),
     };
     let agent = agent::build(Profile::Debug)?;
+    if !is_root() {
+        println!("  the agent loads eBPF programs, which this user may not: it is started under sudo");
+        crate::step::run(Command::new("sudo").arg("-v"))?;
+    }
     let stop = on_interrupt()?;
     let logs = cache()?.join(format!("demo-{}", std::process::id()));
     std::fs::create_dir_all(&logs).with_context(|| logs.display().to_string())?;
