@@ -1,0 +1,187 @@
+//! A way to start vLLM in; what its clients, vLLM itself and the agent say of the same requests out.
+
+use crate::process::Folder;
+use crate::process::Running;
+use crate::process::ask;
+use crate::process::free_port;
+use crate::process::word;
+use crate::truth::Record;
+use crate::truth::Saw;
+use crate::truth::Span;
+use crate::truth::counters;
+use crate::truth::lines;
+use crate::truth::spans;
+use anyhow::Context as _;
+use anyhow::Result;
+use serde_json::Value;
+use std::collections::HashMap;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Command;
+use std::process::Stdio;
+use std::thread::sleep;
+use std::time::Duration;
+
+/// The temperature of what is sent only to see whether the agent records yet.
+const KNOCK: f64 = 0.111;
+/// More than a run sends.
+const LIMIT: usize = 10_000;
+
+/// Which comes first.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum First {
+    /// The agent finds an engine that serves already.
+    Engine,
+    /// The agent sees the engine start.
+    Agent,
+}
+
+/// One way to start vLLM.
+pub(crate) struct Case {
+    pub(crate) name: &'static str,
+    pub(crate) flags: &'static [&'static str],
+    pub(crate) environment: &'static [(&'static str, &'static str)],
+    pub(crate) first: First,
+    /// Whether vLLM can send its own spans.
+    pub(crate) has_spans: bool,
+    /// Whether its per-request series hold aborted requests too, as far as they came.
+    pub(crate) counts_aborted: bool,
+    /// How much of the full load.
+    pub(crate) share: &'static str,
+}
+
+/// What the three sides say.
+pub(crate) struct Ground {
+    pub(crate) saw: Vec<Saw>,
+    pub(crate) spans: Vec<Span>,
+    pub(crate) records: Vec<Record>,
+    /// What vLLM's own counters rose by.
+    pub(crate) counters: HashMap<String, f64>,
+    /// The agent's own counters.
+    pub(crate) vitals: HashMap<String, Value>,
+}
+
+/// Where the environment and the agent are; nothing, and why, if a run is not possible.
+pub(crate) struct Place {
+    python: PathBuf,
+    vllm: PathBuf,
+    model: PathBuf,
+    agent: PathBuf,
+}
+
+impl Place {
+    /// From what `cargo xtask test --vllm` sets.
+    pub(crate) fn find() -> Option<Self> {
+        let folder = PathBuf::from(std::env::var_os("TACHOGRAPH_VLLM_ENV")?);
+        let built = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/debug/tachograph");
+        Some(Self {
+            python: folder.join("bin/python"),
+            vllm: folder.join("bin/vllm"),
+            model: PathBuf::from(std::env::var_os("TACHOGRAPH_VLLM_MODEL")?),
+            agent: std::env::var_os("TACHOGRAPH_BIN").map_or_else(built, PathBuf::from),
+        })
+    }
+
+    fn script(name: &str) -> String {
+        format!("{}/vllm/{name}", env!("CARGO_MANIFEST_DIR"))
+    }
+
+    fn serve(&self, case: &Case, port: u16, spans: Option<u16>, log: PathBuf) -> Result<Running> {
+        let (port, spans) = (port.to_string(), spans.map(|port| format!("http://127.0.0.1:{port}/v1/traces")));
+        let mut command = vec![word(&self.vllm)?, "serve", word(&self.model)?, "--served-model-name", "tiny"];
+        command.extend(["--host", "127.0.0.1", "--port", &port, "--max-model-len", "1024", "--enforce-eager"]);
+        // Few seats, small steps and few blocks: queueing, chunked prefill and preemption really occur.
+        command.extend(["--max-num-seqs", "4", "--max-num-batched-tokens", "256", "--num-gpu-blocks-override", "12"]);
+        command.push("--enable-prompt-tokens-details");
+        command.extend(spans.iter().flat_map(|url| ["--otlp-traces-endpoint", url]));
+        command.extend(case.flags);
+        let mut environment = vec![
+            ("HF_HUB_OFFLINE", "1"),
+            ("VLLM_CPU_KVCACHE_SPACE", "1"),
+            ("VLLM_NO_USAGE_STATS", "1"),
+            ("DO_NOT_TRACK", "1"),
+            ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/protobuf"),
+            ("OTEL_BSP_SCHEDULE_DELAY", "500"),
+        ];
+        environment.extend(case.environment);
+        Running::start(&command, &environment, log)
+    }
+
+    fn record(&self, port: u16, log: PathBuf) -> Result<Running> {
+        let listen = format!("127.0.0.1:{port}");
+        Running::start(&[word(&self.agent)?, "run"], &[("TACHOGRAPH_LISTEN", &listen)], log)
+    }
+
+    /// Starts all, drives the load, gathers, and ends all.
+    pub(crate) fn run(&self, case: &Case) -> Result<Ground> {
+        let folder = Folder::new(case.name)?;
+        let (serves, listens) = (free_port()?, free_port()?);
+        let file = folder.file("spans.jsonl");
+        let receiver = Self::script("otlp_receiver.py");
+        let mut receiver =
+            Running::start(&[word(&self.python)?, &receiver, word(&file)?], &[], folder.file("receiver.log"))?;
+        let traces = receiver.until(30, |receiver| receiver.log().trim().parse().ok())?;
+
+        let traces = case.has_spans.then_some(traces);
+        let start_agent = || -> Result<Running> {
+            let mut agent = self.record(listens, folder.file("agent.log"))?;
+            agent.until(30, |_| ask(listens, "GET", "/readyz", "").ok())?;
+            Ok(agent)
+        };
+        let early = if case.first == First::Agent { Some(start_agent()?) } else { None };
+        let mut vllm = self.serve(case, serves, traces, folder.file("vllm.log"))?;
+        vllm.until(300, |_| ask(serves, "GET", "/health", "").ok())?;
+        let mut agent = early.map_or_else(start_agent, Ok)?;
+
+        agent.until(60, |_| knock(serves, listens).ok().filter(|&seen| seen))?;
+        settle(listens)?;
+        let before = counters(&ask(serves, "GET", "/metrics", "")?);
+        let saw = folder.file("saw.jsonl");
+        let mut drive = Command::new(&self.python);
+        drive.arg(Self::script("drive.py")).arg(serves.to_string()).arg(&saw).args(["--share", case.share]);
+        anyhow::ensure!(drive.stdin(Stdio::null()).status()?.success(), "the load client failed:\n{}", vllm.log());
+        settle(listens)?;
+        // Spans are sent in batches, some time after the request.
+        sleep(Duration::from_secs(6));
+
+        let after = counters(&ask(serves, "GET", "/metrics", "")?);
+        let rose = after.iter().map(|(name, value)| (name.clone(), value - before.get(name).unwrap_or(&0.0)));
+        let snapshot: Value = serde_json::from_str(&ask(listens, "GET", "/api/v1/snapshot", "")?)?;
+        let vitals = snapshot.get("vitals").and_then(Value::as_object).context("no vitals in the snapshot")?;
+        let knocks = |temperature: Option<f64>| temperature == Some(KNOCK);
+        Ok(Ground {
+            saw: lines(&saw)?,
+            spans: spans(&file)?.into_iter().filter(|span| !knocks(Some(span.temperature))).collect(),
+            records: records(listens)?.into_iter().filter(|record| !knocks(record.params.temperature)).collect(),
+            counters: rose.collect(),
+            vitals: vitals.clone().into_iter().collect(),
+        })
+    }
+}
+
+/// Sends one request and says whether the agent has recorded any.
+fn knock(serves: u16, listens: u16) -> Result<bool> {
+    let body = format!(r#"{{"model":"tiny","prompt":"knock","max_tokens":2,"temperature":{KNOCK}}}"#);
+    ask(serves, "POST", "/v1/completions", &body)?;
+    sleep(Duration::from_millis(500));
+    Ok(!records(listens)?.is_empty())
+}
+
+fn records(port: u16) -> Result<Vec<Record>> {
+    let mut answer: Value = serde_json::from_str(&ask(port, "GET", &format!("/api/v1/requests?limit={LIMIT}"), "")?)?;
+    let requests = answer.get_mut("requests").context("no requests in the answer")?.take();
+    serde_json::from_value(requests).context("the agent's records")
+}
+
+/// Waits until the agent's list no longer grows.
+fn settle(port: u16) -> Result<()> {
+    let mut last = usize::MAX;
+    loop {
+        let now = records(port)?.len();
+        if now == last {
+            return Ok(());
+        }
+        last = now;
+        sleep(Duration::from_secs(2));
+    }
+}

@@ -1,0 +1,36 @@
+//! Names of Debian or Ubuntu packages in; the packages installed.
+
+use crate::step::as_root;
+use crate::step::output;
+use crate::step::run;
+use anyhow::Context as _;
+use anyhow::Result;
+use std::path::Path;
+use std::process::Command;
+
+/// Which of `packages` are not installed, by dpkg's word.
+fn missing(packages: &[&'static str]) -> Vec<&'static str> {
+    let installed = |package: &&'static str| {
+        output(Command::new("dpkg-query").args(["-W", "-f=${db:Status-Status}", package]))
+            .is_ok_and(|status| status == "installed")
+    };
+    packages.iter().filter(|package| !installed(package)).copied().collect()
+}
+
+/// Installs what is missing of `packages`; nothing is asked of the network when nothing is.
+pub(crate) fn install(packages: &[&'static str]) -> Result<()> {
+    let missing = missing(packages);
+    if missing.is_empty() {
+        println!("  there: {}", packages.join(" "));
+        return Ok(());
+    }
+    let list = missing.join(" ");
+    if !Path::new("/usr/bin/apt-get").exists() {
+        anyhow::bail!("this is no Debian or Ubuntu; install what is called there: {list}");
+    }
+    run(as_root("apt-get").args(["update", "-qq"]))?;
+    run(as_root("env")
+        .args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "install", "-y", "-qq", "--no-install-recommends"])
+        .args(&missing))
+    .with_context(|| format!("packages that could not be installed: {list}"))
+}

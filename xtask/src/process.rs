@@ -1,0 +1,69 @@
+//! A command in; a process group that runs until it is dropped, and then is gone.
+
+use crate::step::as_root;
+use anyhow::Context as _;
+use anyhow::Result;
+use anyhow::bail;
+use std::fs::File;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Child;
+use std::process::Command;
+use std::process::Stdio;
+use std::time::Duration;
+use std::time::Instant;
+
+/// How long a group has to end by itself before it is killed.
+const GRACE: Duration = Duration::from_secs(20);
+
+/// A process with all it starts; ends with this value.
+pub(crate) struct Running {
+    child: Child,
+    name: &'static str,
+    log: PathBuf,
+}
+
+impl Running {
+    /// Starts `command` in a group of its own, so that a Ctrl-C reaches it only through us.
+    pub(crate) fn start(name: &'static str, command: &mut Command, logs: &Path) -> Result<Self> {
+        let log = logs.join(format!("{name}.log"));
+        let out = File::create(&log).with_context(|| log.display().to_string())?;
+        command.process_group(0).stdin(Stdio::null()).stderr(out.try_clone()?).stdout(out);
+        let child = command.spawn().with_context(|| format!("cannot start {name}"))?;
+        Ok(Self { child, name, log })
+    }
+
+    /// An error with the end of its log, if it has ended.
+    pub(crate) fn check(&mut self) -> Result<()> {
+        let Some(status) = self.child.try_wait()? else { return Ok(()) };
+        let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let tail: Vec<&str> = log.lines().rev().take(15).collect();
+        let tail: Vec<&str> = tail.into_iter().rev().collect();
+        bail!("{} ended with {status}:\n{}", self.name, tail.join("\n"))
+    }
+
+    /// The whole group is asked, or made, to end. It may be root's, under sudo.
+    fn signal(&self, signal: &str) {
+        let group = format!("-{}", self.child.id());
+        let mut kill = as_root("kill");
+        kill.args([signal, "--", &group]).stderr(Stdio::null());
+        if let Err(error) = kill.status() {
+            println!("  cannot signal {}: {error}", self.name);
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.signal("-TERM");
+        let began = Instant::now();
+        while began.elapsed() < GRACE && matches!(self.child.try_wait(), Ok(None)) {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        self.signal("-KILL");
+        if let Err(error) = self.child.wait() {
+            println!("  {} did not end: {error}", self.name);
+        }
+    }
+}

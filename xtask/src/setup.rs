@@ -1,0 +1,80 @@
+//! A bare machine in; one that can build and test Tachograph out. Each step is quick once done.
+
+use crate::bpf;
+use crate::bpf::Toolchain;
+use crate::bpf::Tools;
+use crate::debian;
+use crate::step::cache;
+use crate::step::cargo;
+use crate::step::output;
+use crate::step::root;
+use crate::step::run;
+use crate::step::step;
+use anyhow::Context as _;
+use anyhow::Result;
+use std::hash::DefaultHasher;
+use std::hash::Hash as _;
+use std::hash::Hasher as _;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Command;
+
+/// Everything but the real vLLM.
+pub(crate) fn all() -> Result<()> {
+    build_tools()?;
+    standin().map(drop)
+}
+
+/// What builds the eBPF object: a compiler with its own `core`, and bpf-linker.
+pub(crate) fn build_tools() -> Result<Tools> {
+    let toolchain = step("compiler for eBPF", || {
+        if Toolchain::find().is_err() {
+            debian::install(&["rustc-web", "cargo-web", "rust-web-src"])?;
+        }
+        Toolchain::find()
+    })?;
+    let linker = step("bpf-linker", || {
+        if let Some(found) = bpf::linker() {
+            println!("  there: {}", found.display());
+            return Ok(found);
+        }
+        debian::install(&["llvm-22-dev", "libzstd-dev", "libpolly-22-dev", "pkg-config"])?;
+        let version = bpf::LINKER;
+        let feature = format!("llvm-{}", bpf::LLVM);
+        run(cargo()
+            .args(["install", "bpf-linker", "--version", version, "--no-default-features", "--features", &feature])
+            .arg("--root")
+            .arg(cache()?.join("bpf-linker"))
+            .env("LLVM_PREFIX", format!("/usr/lib/llvm-{}", bpf::LLVM)))?;
+        bpf::linker().context("bpf-linker was installed but does not run")
+    })?;
+    Ok(Tools { toolchain, linker })
+}
+
+/// The Python of the stand-in engine, in an environment named by what it must hold.
+pub(crate) fn standin() -> Result<PathBuf> {
+    step("Python environment of the stand-in engine", || {
+        let list = root().join("tests/standin/requirements.txt");
+        let wanted = std::fs::read_to_string(&list).with_context(|| list.display().to_string())?;
+        let mut hash = DefaultHasher::new();
+        wanted.hash(&mut hash);
+        let folder = cache()?.join(format!("standin-{:016x}", hash.finish()));
+        environment(&folder, |python| run(Command::new(python).args(["-m", "pip", "install", "-q", "-r"]).arg(&list)))
+    })
+}
+
+/// A virtual environment: `fill` installs into it, a marker says that it ended well. What broke off is gone on with.
+pub(crate) fn environment(folder: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
+    let (python, marker) = (folder.join("bin/python"), folder.join("complete"));
+    if marker.exists() {
+        println!("  there: {}", folder.display());
+        return Ok(python);
+    }
+    if output(Command::new("python3").args(["-c", "import venv, ensurepip"])).is_err() {
+        debian::install(&["python3", "python3-venv"])?;
+    }
+    run(Command::new("python3").args(["-m", "venv"]).arg(folder))?;
+    fill(&python)?;
+    std::fs::write(&marker, "").with_context(|| marker.display().to_string())?;
+    Ok(python)
+}
