@@ -39,7 +39,7 @@ pub(crate) fn header(kind: Kind) -> Header {
         result: 0,
         kind,
         flags: 0,
-        _pad: [0; 2],
+        pad: [0; 2],
     }
 }
 

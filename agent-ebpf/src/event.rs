@@ -86,7 +86,7 @@ pub struct Header {
     /// See [`flags`].
     pub flags: u8,
     /// Zero.
-    pub _pad: [u8; 2],
+    pub pad: [u8; 2],
 }
 
 const _: () = assert!(size_of::<Header>() == 56);

@@ -35,7 +35,7 @@ pub struct ConnState {
     /// The direction of the last copy: 0 none, else the kind's number.
     pub turn: u32,
     /// Zero.
-    pub _pad: u32,
+    pub pad: u32,
 }
 
 /// How a process is traced.
@@ -72,7 +72,7 @@ pub struct TlsKey {
     /// The process.
     pub pid: u32,
     /// Zero.
-    pub _pad: u32,
+    pub pad: u32,
 }
 
 /// The connection behind a TLS session.
@@ -84,7 +84,7 @@ pub struct TlsConn {
     /// Its descriptor.
     pub fd: i32,
     /// Zero.
-    pub _pad: u32,
+    pub pad: u32,
 }
 
 /// An engine thread that uses ZeroMQ.
@@ -100,7 +100,7 @@ pub struct ZmqThread {
     /// 1 once the thread has received.
     pub receives: u32,
     /// Zero.
-    pub _pad: u32,
+    pub pad: u32,
 }
 
 /// The function that an attachment hooks: the low byte of its cookie.

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 // The words that a snapshot is made of, so that its readers need this room only.
 pub use crate::gpu::State as Gpus;
+pub use crate::ident::Role;
 pub use crate::request::EngineRequest;
 pub use crate::request::ITL_BOUNDS_NS;
 pub use crate::request::Itl;
@@ -18,7 +19,6 @@ pub use crate::request::Request;
 pub use crate::request::Update;
 pub use crate::stream::Load;
 pub use crate::stream::Operation;
-pub use crate::ident::Role;
 
 pub mod bounds;
 pub mod labels;

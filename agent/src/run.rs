@@ -220,6 +220,7 @@ async fn side_engine(
     engine::run(scrape, addresses, clock, sink).await;
 }
 
+#[expect(clippy::infinite_loop, reason = "ends with the task set that holds it")]
 async fn own(correlator: Arc<Correlator>) {
     let mut tick = tokio::time::interval(OWN);
     loop {

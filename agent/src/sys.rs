@@ -19,7 +19,9 @@ pub fn clock_ns(clock: ClockId) -> u64 {
     };
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `time` is a valid, writable timespec for the whole call.
-    unsafe { libc::clock_gettime(id, &raw mut time) };
+    unsafe {
+        libc::clock_gettime(id, &raw mut time);
+    }
     u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)
 }
 

@@ -24,10 +24,9 @@ const NOWHERE: [(&str, &str); 8] = [
 ];
 
 /// Words that say less than they seem to, or that date a text; in lower case.
-const WORDS: [&str; 12] = [
+const WORDS: [&str; 11] = [
     concat!("fix", "me"),
     concat!("to", "do:"),
-    concat!("xx", "x"),
     concat!("ha", "ck"),
     concat!("blaz", "ing"),
     concat!("seam", "less"),
@@ -113,9 +112,10 @@ fn the_rules_catch_what_they_name() {
 }
 
 #[test]
-fn the_top_of_the_tree_holds_what_the_map_says() {
+fn the_top_of_the_tree_holds_nothing_that_the_map_does_not_name() {
     let expected: BTreeSet<String> = TOP.map(str::to_owned).into();
     let names = std::fs::read_dir(root()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let found: BTreeSet<String> = names.filter(|name| !name.starts_with('.') && name != "target").collect();
-    assert_eq!(found, expected);
+    let foreign: Vec<&String> = found.difference(&expected).collect();
+    assert!(foreign.is_empty(), "{foreign:?}");
 }

@@ -164,7 +164,7 @@ fn key(fd: i32) -> ConnKey {
 
 #[inline(always)]
 fn fresh(header: &Header, carries: u32) -> ConnState {
-    ConnState { opened_ns: header.at_ns, turn_bytes: 0, seq: 0, carries, turn: 0, _pad: 0 }
+    ConnState { opened_ns: header.at_ns, turn_bytes: 0, seq: 0, carries, turn: 0, pad: 0 }
 }
 
 #[inline(always)]

@@ -27,7 +27,7 @@ use aya_ebpf::programs::ProbeContext;
 pub(crate) fn tls(ctx: ProbeContext) -> u32 {
     let Some(Done { op, args, result, .. }) = done(&ctx) else { return 0 };
     let thread = bpf_get_current_pid_tgid();
-    let session = TlsKey { ssl: args.a, pid: (thread >> 32) as u32, _pad: 0 };
+    let session = TlsKey { ssl: args.a, pid: (thread >> 32) as u32, pad: 0 };
     if op == op::TLS_FREE {
         let _ = maps::SESSIONS.remove(&session);
         return 0;
@@ -77,7 +77,7 @@ fn connection(session: &TlsKey, thread: u64, reads: bool) -> Option<(i32, *mut C
     }
     // SAFETY: as above.
     let opened_ns = unsafe { (*state).opened_ns };
-    if maps::SESSIONS.insert(session, &TlsConn { opened_ns, fd, _pad: 0 }, 0).is_err() {
+    if maps::SESSIONS.insert(session, &TlsConn { opened_ns, fd, pad: 0 }, 0).is_err() {
         maps::count(count::MAP_FULL, 1);
     }
     Some((fd, state))

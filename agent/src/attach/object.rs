@@ -131,6 +131,7 @@ impl Object {
     /// # Errors
     ///
     /// The table is full; the text says so.
+    #[expect(clippy::needless_borrows_for_generic_args, reason = "later versions of aya take references only")]
     pub fn follow(&mut self, pid: u32, state: TargetState) -> Result<(), String> {
         self.targets.insert(&pid, &state, 0).map_err(|error| chain(&error))
     }

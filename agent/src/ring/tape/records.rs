@@ -77,7 +77,7 @@ mod tests {
             result: 0,
             kind: Kind::Received,
             flags: 0,
-            _pad: [0; 2],
+            pad: [0; 2],
         };
         [header.as_bytes(), payload, b"left over"].concat()
     }
