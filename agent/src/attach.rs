@@ -16,11 +16,15 @@ use aya::programs::uprobe::UProbeLink;
 use plan::Skip;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
+use std::thread;
 
 pub mod code;
 pub mod elf;
 pub mod object;
 pub mod plan;
+
+/// Threads that detach at a time.
+const DETACHERS: usize = 32;
 
 /// A process that is traced from now on, or no longer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,8 +94,10 @@ impl Attach {
     fn leave(&mut self, pid: Pid, announce: &mut dyn FnMut(Attached)) {
         let Some(attachment) = self.attachments.remove(&pid) else { return };
         self.object.forget(pid.0);
-        tracing::info!(pid = pid.0, probes = attachment.links.len(), "detached");
         announce(Attached::Left(pid));
+        let probes = attachment.links.len();
+        detach(attachment.links);
+        tracing::info!(pid = pid.0, probes, "detached");
     }
 
     fn follow(&mut self, target: Target, vitals: &Vitals, announce: &mut dyn FnMut(Attached)) {
@@ -153,4 +159,27 @@ impl Attach {
         }
         attachment.skipped.extend(skips);
     }
+}
+
+impl Drop for Attach {
+    fn drop(&mut self) {
+        let attachments = std::mem::take(&mut self.attachments);
+        detach(attachments.into_values().flat_map(|attachment| attachment.links).collect());
+    }
+}
+
+/// Detaches side by side: for each link the kernel waits until no CPU can be inside its probe any more.
+fn detach(links: Vec<UProbeLink>) {
+    let mut lots: Vec<Vec<UProbeLink>> = Vec::new();
+    lots.resize_with(DETACHERS.min(links.len()), Vec::new);
+    for (at, link) in links.into_iter().enumerate() {
+        if let Some(lot) = lots.get_mut(at % DETACHERS) {
+            lot.push(link);
+        }
+    }
+    thread::scope(|scope| {
+        for lot in lots {
+            scope.spawn(move || drop(lot));
+        }
+    });
 }
