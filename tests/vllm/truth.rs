@@ -112,6 +112,12 @@ pub(crate) struct Instants {
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct EngineRequest {
     pub(crate) external_id: Option<String>,
+    pub(crate) instants: EngineInstants,
+}
+
+/// Instants of an engine request.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct EngineInstants {
     pub(crate) queued: Option<i64>,
     pub(crate) scheduled: Option<i64>,
     pub(crate) first_output: Option<i64>,
@@ -123,9 +129,9 @@ impl EngineRequest {
     pub(crate) fn phases(&self) -> Option<[f64; 3]> {
         let between = |from: Option<i64>, to: Option<i64>| Some((to? - from?) as f64 / 1e9);
         Some([
-            between(self.queued, self.scheduled)?,
-            between(self.scheduled, self.first_output)?,
-            between(self.first_output, self.last_output)?,
+            between(self.instants.queued, self.instants.scheduled)?,
+            between(self.instants.scheduled, self.instants.first_output)?,
+            between(self.instants.first_output, self.instants.last_output)?,
         ])
     }
 }

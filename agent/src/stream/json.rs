@@ -310,9 +310,8 @@ impl<F: Copy> Scanner<F> {
             return;
         }
         if let Some(want) = self.place.and_then(Node::want) {
-            let text = String::from_utf8_lossy(&self.kept);
-            let whole = if self.cut { text.trim_end_matches('\u{fffd}') } else { &text };
-            take(want.field, Value::Text(whole));
+            let kept = if self.cut { untorn(&self.kept) } else { &self.kept };
+            take(want.field, Value::Text(&String::from_utf8_lossy(kept)));
         }
         self.value_ended();
     }
@@ -405,6 +404,14 @@ fn in_token(byte: u8) -> bool {
 
 fn in_number(byte: u8) -> bool {
     byte.is_ascii_digit() || matches!(byte, b'-' | b'+' | b'.' | b'e' | b'E')
+}
+
+/// Without the beginning of a character at the end, which a cap may leave there.
+fn untorn(bytes: &[u8]) -> &[u8] {
+    match str::from_utf8(bytes) {
+        Err(error) if error.error_len().is_none() => bytes.get(..error.valid_up_to()).unwrap_or(bytes),
+        Ok(_) | Err(_) => bytes,
+    }
 }
 
 #[cfg(test)]

@@ -42,6 +42,9 @@ fn only_something_said_is_content() {
         ("{}", false),
         (r#"{"content":"\u00e9"}"#, true),
         (r#"{"content":" "}"#, true),
+        // A tokenizer cut through characters: the replacement character is text, torn by our own cap or not.
+        ("{\"content\":\"\u{fffd}\u{fffd}\"}", true),
+        ("{\"content\":\"a\u{1f600}\"}", true),
         (r#"{"reasoning":"hm"}"#, true),
         (r#"{"reasoning_content":"hm"}"#, true),
         (r#"{"refusal":"no"}"#, true),
