@@ -53,6 +53,11 @@ struct Beside<'a> {
 }
 
 impl Beside<'_> {
+    /// Whether the client left when vLLM had just finished it: then vLLM counts it as any other.
+    fn ended_unseen(&self) -> bool {
+        self.saw.left.is_some() && !self.spans.is_empty()
+    }
+
     /// Its record, if there is exactly one.
     fn record(&self) -> Option<&Record> {
         match self.records.as_slice() {
@@ -192,8 +197,10 @@ fn sums_of_tokens(all: &[Beside<'_>], ground: &Ground, case: &Case) -> Row {
     let prompt = |it: &Beside<'_>, record: &Record| it.saw.counts_prompt() * record.input_tokens.unwrap_or(0);
     let whole = || pairs(all).filter(|(it, _)| it.saw.is_whole());
     let left = || pairs(all).filter(|(it, _)| case.counts_aborted && it.saw.left.is_some());
-    let input: u64 = whole().chain(left()).map(|(it, record)| prompt(it, record)).sum();
-    let output: u64 = whole().map(|(_, record)| record.output_tokens.unwrap_or(0)).sum();
+    let late = || pairs(all).filter(|(it, _)| it.ended_unseen());
+    let input: u64 = whole().chain(left()).chain(late()).map(|(it, record)| prompt(it, record)).sum();
+    let delivered: u64 = whole().map(|(_, record)| record.output_tokens.unwrap_or(0)).sum();
+    let output = delivered + late().map(|(_, record)| record.engine_tokens.unwrap_or(0)).sum::<u64>();
     // Of an aborted request vLLM counts what had reached its front end: no more than was produced.
     let above: u64 = left().map(|(_, record)| record.engine_tokens.unwrap_or(0)).sum();
     for (name, own, above) in [("prompt", input, 0), ("generation", output, above)] {
@@ -225,14 +232,14 @@ fn phases(all: &[Beside<'_>]) -> Row {
 
 fn sums_of_phases(all: &[Beside<'_>], ground: &Ground, case: &Case) -> Row {
     let mut row = Row::new("sums of queue, prefill, decode within 0.1 % of vLLM's");
-    let sum = |of: &dyn Fn(&Saw) -> bool, at: usize| -> f64 {
-        let those = pairs(all).filter(|(it, _)| of(it.saw));
+    let sum = |of: &dyn Fn(&Beside<'_>) -> bool, at: usize| -> f64 {
+        let those = pairs(all).filter(|(it, _)| of(it));
         let each = those.flat_map(|(_, record)| &record.engine_requests).filter_map(EngineRequest::phases);
         each.filter_map(|phases| phases.get(at).copied()).sum()
     };
     for (at, name) in SUMS.iter().enumerate() {
-        let least = sum(&Saw::is_whole, at);
-        let most = least + sum(&|saw| case.counts_aborted && saw.left.is_some(), at);
+        let least = sum(&|it| it.saw.is_whole() || it.ended_unseen(), at);
+        let most = least + sum(&|it| case.counts_aborted && it.saw.left.is_some(), at);
         let truth = ground.counters.get(&format!("vllm:request_{name}_time_seconds_sum")).copied().unwrap_or(f64::NAN);
         let right = (least - truth * SUM..=most + truth * SUM).contains(&truth);
         row.check(right, || format!("{name}: {least} to {most}, {truth}"));
