@@ -14,6 +14,8 @@ use crate::ring::read::Ring;
 use crate::ring::tape;
 use crate::ring::tape::records::Records;
 use crate::vitals::Vitals;
+use agent_ebpf::event::Header;
+use agent_ebpf::event::Kind;
 use anyhow::Context as _;
 use std::fs::OpenOptions;
 use std::io::BufWriter;
@@ -25,6 +27,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
+use zerocopy::TryFromBytes as _;
 
 const POLL: Duration = Duration::from_millis(5);
 const BATCH: usize = 4_096;
@@ -91,7 +94,9 @@ pub fn record(config: &Config, out: &Path, seconds: Option<u64>, content: Conten
             if failed.is_ok() {
                 failed = write(Entry::Record(&record));
             }
-            let _full = hint.try_send(());
+            if of_process(&record) {
+                let _full = hint.try_send(());
+            }
         });
         failed?;
         if read < BATCH {
@@ -105,6 +110,12 @@ pub fn record(config: &Config, out: &Path, seconds: Option<u64>, content: Conten
     writer.finish()?.into_inner().map_err(std::io::IntoInnerError::into_error)?.sync_all()?;
     tracing::info!(records, file = %out.display(), "recorded");
     Ok(())
+}
+
+/// Whether a record says that a process came, changed or left.
+fn of_process(record: &[u8]) -> bool {
+    Header::try_read_from_prefix(record)
+        .is_ok_and(|(header, _)| matches!(header.kind, Kind::Forked | Kind::Execed | Kind::Exited | Kind::Loaded))
 }
 
 /// Turns true at SIGINT or SIGTERM.

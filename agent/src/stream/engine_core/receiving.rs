@@ -17,8 +17,17 @@ pub(super) struct Receiving {
     assembly: Assembly,
     /// The type frame just before, whose payload is due.
     due: Option<Kind>,
+    known: Known,
+}
+
+/// What is known from earlier messages.
+#[derive(Debug, Default)]
+struct Known {
     /// Id and arrival time of the last ADD: frames are seen more than once.
     last: Option<(String, u64)>,
+    /// Whether the thread has received requests. Others, which wait for workers at the start, receive
+    /// short frames that look like types, and what follows them is no array.
+    requests: bool,
 }
 
 /// What a type frame announces.
@@ -31,12 +40,12 @@ enum Kind {
 
 impl Receiving {
     pub(super) fn piece(&mut self, piece: &Piece<'_>, cap: usize, report: &mut Report<'_>) {
-        let Self { assembly, due, last } = self;
+        let Self { assembly, due, known } = self;
         if let Some(frame) = assembly.interrupted(piece) {
-            Self::frame(due, last, &frame, report);
+            Self::frame(due, known, &frame, report);
         }
         if let Some(frame) = assembly.add(piece, cap) {
-            Self::frame(due, last, &frame, report);
+            Self::frame(due, known, &frame, report);
         }
     }
 
@@ -52,7 +61,7 @@ impl Receiving {
     }
 
     /// A payload counts right after its type frame only; other frames carry tensors, or are repeated.
-    fn frame(due: &mut Option<Kind>, last: &mut Option<(String, u64)>, frame: &Frame<'_>, report: &mut Report<'_>) {
+    fn frame(due: &mut Option<Kind>, known: &mut Known, frame: &Frame<'_>, report: &mut Report<'_>) {
         if let Some(kind) = kind(frame) {
             *due = Some(kind);
             return;
@@ -64,6 +73,10 @@ impl Receiving {
         }
         let Some(due) = due else { return };
         report.vitals.engine_messages.one();
+        if !known.requests && !is_array(frame.bytes) {
+            report.vitals.engine_other.one();
+            return;
+        }
         match due {
             Kind::Other => report.vitals.engine_other.one(),
             Kind::Add => {
@@ -72,13 +85,17 @@ impl Receiving {
                     return;
                 };
                 let this = arrival.map(|seconds| (added.id.clone(), seconds.to_bits()));
-                if this.is_none() || this != *last {
+                if this.is_none() || this != known.last {
                     report.added(frame.at, added);
                 }
-                *last = this;
+                known.last = this;
+                known.requests = true;
             }
             Kind::Abort => match requests::abort(frame.bytes) {
-                Some(ids) => report.out.push(Message::Aborted { engine: report.engine, at: frame.at, ids }),
+                Some(ids) => {
+                    known.requests = true;
+                    report.out.push(Message::Aborted { engine: report.engine, at: frame.at, ids });
+                }
                 None => report.undecoded(frame.at),
             },
         }
@@ -103,6 +120,11 @@ impl Receiving {
     pub(super) fn is_filling(&self) -> bool {
         self.assembly.is_filling()
     }
+}
+
+/// Whether msgpack bytes begin an array.
+fn is_array(bytes: &[u8]) -> bool {
+    matches!(bytes.first(), Some(0x90..=0x9f | 0xdc | 0xdd))
 }
 
 /// What a type frame announces; `None` for any other frame. Payloads are arrays or maps.

@@ -204,6 +204,18 @@ fn a_payload_counts_after_its_type_frame_only() {
     assert_eq!((bench.letters().as_str(), bench.vitals.engine_other.get()), ("AB", 3));
 }
 
+/// As an engine core's main thread receives them while its workers start, seen in 0.32.0.
+#[test]
+fn greetings_between_an_engine_and_its_workers_are_no_requests() {
+    let mut bench = Bench::new();
+    for frame in [&[1], [0; 5].as_slice(), b"READY", &[0], &[0; 31]] {
+        bench.frame(Way::In, frame);
+    }
+    assert_eq!((bench.letters().as_str(), bench.vitals.engine_undecoded.get()), ("", 0));
+    let bench = bench.received(0, ADD).received(0, &[0; 31]);
+    assert_eq!((bench.letters().as_str(), bench.vitals.engine_undecoded.get()), ("AL", 1));
+}
+
 #[test]
 fn an_id_that_comes_again_is_a_new_request() {
     let mut again = ADD.to_vec();
