@@ -47,13 +47,13 @@ pub(crate) fn header(kind: Kind) -> Header {
 fn lost(header: &Header) {
     maps::count(count::LOST + header.kind as u32, 1);
     if maps::keeps_losses() {
-        let fd_or_tid = if header.fd >= 0 { header.fd } else { header.tid as i32 };
+        let fd_or_tid = if header.fd >= 0 { header.fd } else { header.tid.cast_signed() };
         let key = Loss { pid: header.pid, fd_or_tid, opened_ns: header.opened_ns };
         match maps::LOSSES.get_ptr_mut(&key) {
             // SAFETY: a live map value; tests tolerate a race of two CPUs.
             Some(n) => unsafe { *n += 1 },
             None => {
-                let _ = maps::LOSSES.insert(&key, &1, 0);
+                let _full = maps::LOSSES.insert(&key, &1, 0);
             }
         }
     }
@@ -200,7 +200,7 @@ pub(crate) fn vector(cursor: &Cursor) -> u32 {
         cursor.seq = seq;
     }
     let seq = cursor.seq;
-    let _ = maps::CURSORS.remove(&thread);
+    let _gone = maps::CURSORS.remove(&thread);
     seq
 }
 

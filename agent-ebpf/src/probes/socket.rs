@@ -72,7 +72,7 @@ pub(super) fn done(ctx: &ProbeContext) -> Option<Done> {
             let call = maps::CALLS.get_ptr(&thread)?;
             // SAFETY: a live map value, written by this very thread.
             let Call { a, b, c, d } = unsafe { *call };
-            let _ = maps::CALLS.remove(&thread);
+            let _gone = maps::CALLS.remove(&thread);
             let result = if end == site::TAIL_JUMP {
                 regs::args(ctx).a.cast_signed()
             } else {
@@ -194,7 +194,7 @@ fn ended(fd: i32, result: i32) {
     header.opened_ns = unsafe { (*state).opened_ns };
     // SAFETY: as above.
     header.seq = unsafe { (*state).seq };
-    let _ = maps::CONNS.remove(&key);
+    let _gone = maps::CONNS.remove(&key);
     emit::bare(&header);
 }
 
@@ -226,20 +226,19 @@ fn received(fd: i32, buffer: u64, result: i64) -> Option<Moving> {
             ended(fd, closed::LOCAL);
             return None;
         }
-        match state {
+        if let Some(state) = state {
             // SAFETY: a live map value.
-            Some(state) => unsafe { (*state).carries = carried },
-            None => {
-                if maps::CONNS.insert(&key, &fresh(&header, carried), 0).is_err() {
-                    maps::count(count::MAP_FULL, 1);
-                    return None;
-                }
-                state = maps::CONNS.get_ptr_mut(&key);
+            unsafe { (*state).carries = carried };
+        } else {
+            if maps::CONNS.insert(&key, &fresh(&header, carried), 0).is_err() {
+                maps::count(count::MAP_FULL, 1);
+                return None;
             }
+            state = maps::CONNS.get_ptr_mut(&key);
         }
     }
     if carried == carries::TLS {
-        let _ = maps::LAST_READ.insert(&bpf_get_current_pid_tgid(), &fd, 0);
+        let _full = maps::LAST_READ.insert(&bpf_get_current_pid_tgid(), &fd, 0);
         return None;
     }
     Moving::new(header, fd, state?)
@@ -286,35 +285,16 @@ fn first_bytes(buffer: u64, len: u64, accepted: bool) -> u32 {
 /// Whether eight bytes begin with an HTTP method and a space, or with the HTTP/2 preface.
 #[inline(always)]
 fn method(bytes: u64) -> bool {
-    const fn starts(word: &[u8]) -> (u64, u64) {
-        let mut value = 0;
-        let mut mask = 0;
-        let mut i = 0;
-        while i < word.len() {
-            value |= (word[i] as u64) << (8 * i);
-            mask |= 0xff << (8 * i);
-            i += 1;
-        }
-        (value, mask)
-    }
-    const POST: (u64, u64) = starts(b"POST ");
-    const GET: (u64, u64) = starts(b"GET ");
-    const HEAD: (u64, u64) = starts(b"HEAD ");
-    const PUT: (u64, u64) = starts(b"PUT ");
-    const PATCH: (u64, u64) = starts(b"PATCH ");
-    const DELETE: (u64, u64) = starts(b"DELETE ");
-    const OPTIONS: (u64, u64) = starts(b"OPTIONS ");
-    const CONNECT: (u64, u64) = starts(b"CONNECT ");
-    const PREFACE: (u64, u64) = starts(b"PRI * ");
-    bytes & POST.1 == POST.0
-        || bytes & GET.1 == GET.0
-        || bytes & HEAD.1 == HEAD.0
-        || bytes & PUT.1 == PUT.0
-        || bytes & PATCH.1 == PATCH.0
-        || bytes & DELETE.1 == DELETE.0
-        || bytes & OPTIONS.1 == OPTIONS.0
-        || bytes & CONNECT.1 == CONNECT.0
-        || bytes & PREFACE.1 == PREFACE.0
+    let starts = |word: [u8; 8], len: u32| bytes & (u64::MAX >> (64 - 8 * len)) == u64::from_le_bytes(word);
+    starts(*b"POST \0\0\0", 5)
+        || starts(*b"GET \0\0\0\0", 4)
+        || starts(*b"HEAD \0\0\0", 5)
+        || starts(*b"PUT \0\0\0\0", 4)
+        || starts(*b"PATCH \0\0", 6)
+        || starts(*b"DELETE \0", 7)
+        || starts(*b"OPTIONS ", 8)
+        || starts(*b"CONNECT ", 8)
+        || starts(*b"PRI * \0\0", 6)
 }
 
 impl Moving {
@@ -337,7 +317,7 @@ impl Moving {
             state_ref.turn = turn;
             state_ref.turn_bytes = 0;
         }
-        let turn_bytes = if state_ref.turn_bytes < cap { cap - state_ref.turn_bytes } else { 0 };
+        let turn_bytes = cap.saturating_sub(state_ref.turn_bytes);
         Some(Self { header, state, turn_bytes })
     }
 

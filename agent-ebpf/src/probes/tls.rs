@@ -29,12 +29,12 @@ pub(crate) fn tls(ctx: ProbeContext) -> u32 {
     let thread = bpf_get_current_pid_tgid();
     let session = TlsKey { ssl: args.a, pid: (thread >> 32) as u32, pad: 0 };
     if op == op::TLS_FREE {
-        let _ = maps::SESSIONS.remove(&session);
+        let _gone = maps::SESSIONS.remove(&session);
         return 0;
     }
     let moved = match op {
-        // SAFETY: the helper checks the user address.
         op::TLS_READ_EX | op::TLS_WRITE_EX if result == 1 => {
+            // SAFETY: the helper checks the user address.
             unsafe { bpf_probe_read_user(args.d as *const i64) }.unwrap_or(0)
         }
         op::TLS_READ | op::TLS_WRITE => result,
