@@ -169,21 +169,22 @@ fn engine(notes: &mut Notes, record: &Record, truth: &Truth) {
 }
 
 fn engine_request(notes: &mut Notes, record: &EngineRecord, truth: &EngineTruth, whole: &Truth) {
+    let own = &record.instants;
     let name = |field: &str| format!("{} {field}", truth.id);
     notes.equal(&name("external_id"), &record.external_id.as_deref(), &Some(truth.external_id.as_str()));
-    notes.inside(&name("added"), record.added, truth.added);
-    if record.aborted.is_some() && truth.aborted.is_some() {
-        notes.inside(&name("aborted"), record.aborted, truth.aborted);
+    notes.inside(&name("added"), own.added, truth.added);
+    if own.aborted.is_some() && truth.aborted.is_some() {
+        notes.inside(&name("aborted"), own.aborted, truth.aborted);
     }
     // The marks ride on the first output: without one they are not known.
     let told = !truth.steps.is_empty();
-    notes.exact(&name("queued"), record.queued, truth.queued.filter(|_| told));
-    notes.exact(&name("scheduled"), record.scheduled, truth.scheduled.filter(|_| told));
-    notes.exact(&name("first_output"), record.first_output, truth.first_output());
+    notes.exact(&name("queued"), own.queued, truth.queued.filter(|_| told));
+    notes.exact(&name("scheduled"), own.scheduled, truth.scheduled.filter(|_| told));
+    notes.exact(&name("first_output"), own.first_output, truth.first_output());
     if whole.end == End::Complete && !whole.error {
-        notes.exact(&name("last_output"), record.last_output, truth.last_output());
+        notes.exact(&name("last_output"), own.last_output, truth.last_output());
     } else {
-        notes.among(&name("last_output"), record.last_output, &truth.steps);
+        notes.among(&name("last_output"), own.last_output, &truth.steps);
     }
 }
 

@@ -53,13 +53,20 @@ impl Phases {
     }
 }
 
-/// One engine request; instants in nanoseconds.
+/// One engine request.
 #[derive(Debug, Clone, Deserialize)]
 pub struct EngineRecord {
     /// The engine's id.
     pub id: String,
     /// The front end's id.
     pub external_id: Option<String>,
+    /// When what happened to it.
+    pub instants: EngineInstants,
+}
+
+/// Instants of an engine request in nanoseconds.
+#[derive(Debug, Clone, Deserialize)]
+pub struct EngineInstants {
     /// The ADD message was read.
     pub added: Option<u64>,
     /// It entered the queue.

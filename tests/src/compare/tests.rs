@@ -45,9 +45,11 @@ fn record() -> Value {
             "receive": 0.001, "frontend": 0.0195, "queue": 0.019, "prefill": 0.05, "decode": 0.09, "deliver": 0.0205,
         },
         "engine_requests": [{
-            "id": "chatcmpl-r-01234567", "external_id": "chatcmpl-r", "added": 1_020_500_000_u64,
-            "queued": 1_021_000_000_u64, "scheduled": 1_040_000_000_u64, "first_output": 1_090_000_000_u64,
-            "last_output": 1_180_000_000_u64, "aborted": 1_190_500_000_u64,
+            "id": "chatcmpl-r-01234567", "external_id": "chatcmpl-r",
+            "instants": {
+                "added": 1_020_500_000_u64, "queued": 1_021_000_000_u64, "scheduled": 1_040_000_000_u64,
+                "first_output": 1_090_000_000_u64, "last_output": 1_180_000_000_u64, "aborted": 1_190_500_000_u64,
+            },
         }],
     })
 }
