@@ -61,6 +61,20 @@ pub struct Call {
     pub c: u64,
     /// Fourth argument.
     pub d: u64,
+    /// When it was entered, CLOCK_MONOTONIC nanoseconds.
+    pub at_ns: u64,
+}
+
+/// The TLS connection that a thread last read from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub struct LastRead {
+    /// When, CLOCK_MONOTONIC nanoseconds.
+    pub at_ns: u64,
+    /// Its descriptor.
+    pub fd: i32,
+    /// Zero.
+    pub pad: u32,
 }
 
 /// Which TLS session.
@@ -137,6 +151,8 @@ pub mod op {
     pub const TLS_WRITE: u64 = 23;
     /// `SSL_free`.
     pub const TLS_FREE: u64 = 24;
+    /// `SSL_do_handshake`.
+    pub const TLS_HANDSHAKE: u64 = 25;
 }
 
 /// Where in the function an attachment sits: the second byte of its cookie.

@@ -6,6 +6,7 @@ use agent_ebpf::limits;
 use agent_ebpf::map::Call;
 use agent_ebpf::map::ConnKey;
 use agent_ebpf::map::ConnState;
+use agent_ebpf::map::LastRead;
 use agent_ebpf::map::TargetState;
 use agent_ebpf::map::TlsConn;
 use agent_ebpf::map::TlsKey;
@@ -38,7 +39,7 @@ pub(crate) static CURSORS: HashMap<u64, Cursor> = HashMap::with_max_entries(limi
 
 /// The TLS connection that a thread last read from, by thread.
 #[map]
-pub(crate) static LAST_READ: HashMap<u64, i32> = HashMap::with_max_entries(limits::THREADS, 0);
+pub(crate) static LAST_READ: HashMap<u64, LastRead> = HashMap::with_max_entries(limits::THREADS, 0);
 
 /// The connection behind a TLS session.
 #[map]

@@ -101,7 +101,8 @@ fn response(notes: &mut Notes, record: &Record, truth: &Truth) {
 }
 
 fn tokens(notes: &mut Notes, record: &Record, truth: &Truth) {
-    if !reached(truth) {
+    // What is not claimed from the engine leaves tokens unknown where the response did not tell them.
+    if !reached(truth) || (record.join == "ambiguous" && record.output_tokens.is_none()) {
         return;
     }
     let made = truth.engine.iter().filter_map(|engine| engine.engine_tokens).sum();

@@ -94,14 +94,14 @@ pub struct EngineTruth {
 }
 
 impl EngineTruth {
-    /// The step that made the first token.
+    /// The step that made the first token; of a request that makes none, the one that ended it.
     pub fn first_output(&self) -> Option<u64> {
-        self.steps.iter().find(|(_, tokens)| *tokens > 0).map(|(at, _)| *at)
+        self.steps.iter().find(|(_, tokens)| *tokens > 0).or(self.steps.last()).map(|(at, _)| *at)
     }
 
     /// The step that made the last token which the front end took over.
     pub fn last_output(&self) -> Option<u64> {
-        self.taken.iter().rfind(|(_, tokens)| *tokens > 0).map(|(at, _)| *at)
+        self.taken.iter().rfind(|(_, tokens)| *tokens > 0).or(self.taken.last()).map(|(at, _)| *at)
     }
 }
 

@@ -18,7 +18,7 @@ use std::process::Command;
 pub(crate) fn plain() -> Result<()> {
     setup::all()?;
     let standin = setup::standin()?;
-    let agent = agent::build(Profile::Debug)?;
+    let agent = agent::build(Profile::Release)?;
 
     step("format", || run(cargo().args(["fmt", "--all", "--check"])))?;
     step("clippy", || run(cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])))?;

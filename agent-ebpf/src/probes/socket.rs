@@ -21,6 +21,7 @@ use agent_ebpf::limits;
 use agent_ebpf::map::Call;
 use agent_ebpf::map::ConnKey;
 use agent_ebpf::map::ConnState;
+use agent_ebpf::map::LastRead;
 use agent_ebpf::map::carries;
 use agent_ebpf::map::count;
 use agent_ebpf::map::op;
@@ -28,6 +29,7 @@ use agent_ebpf::map::site;
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::helpers::bpf_get_attach_cookie;
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+use aya_ebpf::helpers::bpf_ktime_get_ns;
 use aya_ebpf::helpers::bpf_probe_read_user;
 use aya_ebpf::helpers::generated;
 use aya_ebpf::macros::uprobe;
@@ -44,6 +46,8 @@ pub(super) struct Done {
     pub(super) args: Args,
     pub(super) result: i64,
     pub(super) flags: u8,
+    /// When the call was entered, where its entry was seen; else 0.
+    pub(super) entered_ns: u64,
 }
 
 /// Brings the three kinds of places together: `None` while the call is under way.
@@ -54,10 +58,15 @@ pub(super) fn done(ctx: &ProbeContext) -> Option<Done> {
     let cookie = unsafe { bpf_get_attach_cookie(ctx.as_ptr()) };
     let op = cookie & 0xff;
     match cookie >> 8 {
-        site::AFTER_SYSCALL => Some(Done { op, args: regs::syscall_args(ctx), result: regs::result(ctx), flags: 0 }),
+        site::AFTER_SYSCALL => {
+            let (args, result) = (regs::syscall_args(ctx), regs::result(ctx));
+            Some(Done { op, args, result, flags: 0, entered_ns: 0 })
+        }
         site::ENTRY => {
             let Args { a, b, c, d } = regs::args(ctx);
-            if maps::CALLS.insert(&bpf_get_current_pid_tgid(), &Call { a, b, c, d }, 0).is_err() {
+            // SAFETY: a helper without arguments.
+            let at_ns = unsafe { bpf_ktime_get_ns() };
+            if maps::CALLS.insert(&bpf_get_current_pid_tgid(), &Call { a, b, c, d, at_ns }, 0).is_err() {
                 maps::count(count::MAP_FULL, 1);
             }
             None
@@ -65,13 +74,13 @@ pub(super) fn done(ctx: &ProbeContext) -> Option<Done> {
         site::ENTRY_ONLY => {
             let args = regs::args(ctx);
             let result = args.c.cast_signed();
-            Some(Done { op, args, result, flags: flags::ASKED })
+            Some(Done { op, args, result, flags: flags::ASKED, entered_ns: 0 })
         }
         end => {
             let thread = bpf_get_current_pid_tgid();
             let call = maps::CALLS.get_ptr(&thread)?;
             // SAFETY: a live map value, written by this very thread.
-            let Call { a, b, c, d } = unsafe { *call };
+            let Call { a, b, c, d, at_ns } = unsafe { *call };
             let _gone = maps::CALLS.remove(&thread);
             let result = if end == site::TAIL_JUMP {
                 regs::args(ctx).a.cast_signed()
@@ -79,14 +88,14 @@ pub(super) fn done(ctx: &ProbeContext) -> Option<Done> {
                 let result = regs::result(ctx);
                 if result == -1 { EAGAIN } else { result }
             };
-            Some(Done { op, args: Args { a, b, c, d }, result, flags: 0 })
+            Some(Done { op, args: Args { a, b, c, d }, result, flags: 0, entered_ns: at_ns })
         }
     }
 }
 
 #[uprobe]
 pub(crate) fn socket_flat(ctx: ProbeContext) -> u32 {
-    let Some(Done { op, args, result, flags }) = done(&ctx) else { return 0 };
+    let Some(Done { op, args, result, flags, .. }) = done(&ctx) else { return 0 };
     match op {
         op::RECV if args.d & MSG_PEEK != 0 => {}
         op::READ | op::RECV => {
@@ -110,7 +119,7 @@ pub(crate) fn socket_flat(ctx: ProbeContext) -> u32 {
 
 #[uprobe]
 pub(crate) fn socket_vector(ctx: ProbeContext) -> u32 {
-    let Some(Done { op, args, result, flags }) = done(&ctx) else { return 0 };
+    let Some(Done { op, args, result, flags, .. }) = done(&ctx) else { return 0 };
     if op == op::RECVMSG && args.c & MSG_PEEK != 0 {
         return 0;
     }
@@ -238,7 +247,8 @@ fn received(fd: i32, buffer: u64, result: i64) -> Option<Moving> {
         }
     }
     if carried == carries::TLS {
-        let _full = maps::LAST_READ.insert(&bpf_get_current_pid_tgid(), &fd, 0);
+        let last = LastRead { at_ns: header.at_ns, fd, pad: 0 };
+        let _full = maps::LAST_READ.insert(&bpf_get_current_pid_tgid(), &last, 0);
         return None;
     }
     Moving::new(header, fd, state?)

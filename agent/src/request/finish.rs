@@ -21,6 +21,7 @@ use crate::request::sides::Tokens;
 use crate::request::sides::UNOBSERVED;
 use crate::stream::Break;
 use crate::stream::Finish;
+use crate::stream::Operation;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
@@ -316,7 +317,11 @@ fn error_type(http: &Http) -> Option<String> {
     named.map(str::to_owned)
 }
 
+/// As the response says, else as the engine does; what makes no tokens has none to stop.
 fn finish_reasons(http: &Http, lives: &[Life]) -> Vec<String> {
+    if matches!(http.head.operation, Operation::Embeddings | Operation::Pooling) {
+        return Vec::new();
+    }
     if http.finish.is_empty() {
         return lives.iter().filter_map(|life| life.finish).map(|finish| finish_name(finish).to_owned()).collect();
     }
