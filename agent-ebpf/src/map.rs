@@ -153,6 +153,8 @@ pub mod op {
     pub const TLS_FREE: u64 = 24;
     /// `SSL_do_handshake`.
     pub const TLS_HANDSHAKE: u64 = 25;
+    /// `SSL_get_error`.
+    pub const TLS_ERROR: u64 = 26;
 }
 
 /// Where in the function an attachment sits: the second byte of its cookie.

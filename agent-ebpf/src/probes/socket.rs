@@ -193,7 +193,7 @@ fn opened(fd: i32) {
 
 /// Forgets a connection and says so.
 #[inline(always)]
-fn ended(fd: i32, result: i32) {
+pub(super) fn ended(fd: i32, result: i32) {
     let key = key(fd);
     let Some(state) = maps::CONNS.get_ptr_mut(&key) else { return };
     let mut header = emit::header(Kind::Closed);

@@ -1,6 +1,7 @@
 //! Plaintext at the TLS library: `int SSL_read_ex(SSL *, void *, size_t, size_t *)`,
 //! `int SSL_read(SSL *, void *, int)`, `SSL_write_ex`, `SSL_write`, `int SSL_do_handshake(SSL *)`,
-//! `void SSL_free(SSL *)`.
+//! `void SSL_free(SSL *)`, and `int SSL_get_error(const SSL *, int)`, which is where a peer's farewell
+//! shows: the server may close before its socket tells of the peer's end.
 //!
 //! Entry keeps the arguments, the `ret` instructions emit; no return probe. Which connection a session
 //! belongs to is learnt from the socket that its thread read last: inside the very call where the
@@ -10,9 +11,11 @@
 use super::socket::Done;
 use super::socket::Moving;
 use super::socket::done;
+use super::socket::ended;
 use crate::emit;
 use crate::maps;
 use agent_ebpf::event::Kind;
+use agent_ebpf::event::closed;
 use agent_ebpf::map::ConnKey;
 use agent_ebpf::map::ConnState;
 use agent_ebpf::map::TlsConn;
@@ -25,6 +28,9 @@ use aya_ebpf::helpers::bpf_probe_read_user;
 use aya_ebpf::macros::uprobe;
 use aya_ebpf::programs::ProbeContext;
 
+/// The peer has said that it sends no more.
+const SSL_ERROR_ZERO_RETURN: i64 = 6;
+
 #[uprobe]
 pub(crate) fn tls(ctx: ProbeContext) -> u32 {
     let Some(Done { op, args, result, entered_ns, .. }) = done(&ctx) else { return 0 };
@@ -36,6 +42,14 @@ pub(crate) fn tls(ctx: ProbeContext) -> u32 {
     }
     if op == op::TLS_HANDSHAKE {
         learn(&session, thread, 0);
+        return 0;
+    }
+    if op == op::TLS_ERROR {
+        if result == SSL_ERROR_ZERO_RETURN
+            && let Some((fd, _)) = known(&session)
+        {
+            ended(fd, closed::PEER);
+        }
         return 0;
     }
     let moved = match op {

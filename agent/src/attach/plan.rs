@@ -97,6 +97,7 @@ const LIBSSL: &[Hook] = &[
     hook("SSL_read", "tls", op::TLS_READ, At::Result, Need::May),
     hook("SSL_write_ex", "tls", op::TLS_WRITE_EX, At::Result, Need::May),
     hook("SSL_write", "tls", op::TLS_WRITE, At::Result, Need::May),
+    hook("SSL_get_error", "tls", op::TLS_ERROR, At::Result, Need::May),
     hook("SSL_do_handshake", "tls", op::TLS_HANDSHAKE, At::Entry, Need::May),
     hook("SSL_free", "tls", op::TLS_FREE, At::Entry, Need::May),
 ];
