@@ -155,6 +155,8 @@ pub mod op {
     pub const TLS_HANDSHAKE: u64 = 25;
     /// `SSL_get_error`.
     pub const TLS_ERROR: u64 = 26;
+    /// `SSL_shutdown`.
+    pub const TLS_SHUTDOWN: u64 = 27;
 }
 
 /// Where in the function an attachment sits: the second byte of its cookie.

@@ -1,7 +1,7 @@
 //! Plaintext at the TLS library: `int SSL_read_ex(SSL *, void *, size_t, size_t *)`,
 //! `int SSL_read(SSL *, void *, int)`, `SSL_write_ex`, `SSL_write`, `int SSL_do_handshake(SSL *)`,
-//! `void SSL_free(SSL *)`, and `int SSL_get_error(const SSL *, int)`, which is where a peer's farewell
-//! shows: the server may close before its socket tells of the peer's end.
+//! `void SSL_free(SSL *)`. `int SSL_get_error(const SSL *, int)` is where a peer's farewell shows, and
+//! `int SSL_shutdown(SSL *)` is the server's own: the sockets tell of either only later.
 //!
 //! Entry keeps the arguments, the `ret` instructions emit; no return probe. Which connection a session
 //! belongs to is learnt from the socket that its thread read last: inside the very call where the
@@ -44,11 +44,12 @@ pub(crate) fn tls(ctx: ProbeContext) -> u32 {
         learn(&session, thread, 0);
         return 0;
     }
-    if op == op::TLS_ERROR {
-        if result == SSL_ERROR_ZERO_RETURN
+    if op == op::TLS_ERROR || op == op::TLS_SHUTDOWN {
+        let how = if op == op::TLS_SHUTDOWN { closed::LOCAL } else { closed::PEER };
+        if (op == op::TLS_SHUTDOWN || result == SSL_ERROR_ZERO_RETURN)
             && let Some((fd, _)) = known(&session)
         {
-            ended(fd, closed::PEER);
+            ended(fd, how);
         }
         return 0;
     }

@@ -99,6 +99,7 @@ const LIBSSL: &[Hook] = &[
     hook("SSL_write", "tls", op::TLS_WRITE, At::Result, Need::May),
     hook("SSL_get_error", "tls", op::TLS_ERROR, At::Result, Need::May),
     hook("SSL_do_handshake", "tls", op::TLS_HANDSHAKE, At::Entry, Need::May),
+    hook("SSL_shutdown", "tls", op::TLS_SHUTDOWN, At::Entry, Need::May),
     hook("SSL_free", "tls", op::TLS_FREE, At::Entry, Need::May),
 ];
 
