@@ -266,13 +266,18 @@ impl RingEnd {
         self.hand_on();
     }
 
-    /// Who arrived comes before what they did.
+    /// Who arrived comes before what they did: it is asked for before each record, since a process
+    /// may arrive while its first records are read.
     fn drain(&mut self) -> usize {
-        for attached in self.arrivals.try_iter() {
-            self.line.attached(attached, self.clock.now());
-        }
-        let Self { ring, line, hint, .. } = self;
+        let Self { ring, line, hint, arrivals, clock, .. } = self;
+        let arrive = |line: &mut Line| {
+            for attached in arrivals.try_iter() {
+                line.attached(attached, clock.now());
+            }
+        };
+        arrive(line);
         ring.drain(RING_BATCH, |record| {
+            arrive(line);
             line.record(record, |_, change| match change {
                 ProcessChange::Forked | ProcessChange::Execed | ProcessChange::Loaded | ProcessChange::Exited => {
                     // A full queue of hints is hint enough.
