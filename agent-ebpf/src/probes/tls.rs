@@ -43,7 +43,8 @@ pub(crate) fn tls(ctx: ProbeContext) -> u32 {
             // SAFETY: the helper checks the user address.
             unsafe { bpf_probe_read_user(args.d as *const i64) }.unwrap_or(0)
         }
-        op::TLS_READ | op::TLS_WRITE => result,
+        // Of an `int` the upper half of the register is left over.
+        op::TLS_READ | op::TLS_WRITE => (result as i32).into(),
         _ => 0,
     };
     if moved <= 0 {
