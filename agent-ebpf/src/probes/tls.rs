@@ -27,7 +27,7 @@ use aya_ebpf::programs::ProbeContext;
 
 #[uprobe]
 pub(crate) fn tls(ctx: ProbeContext) -> u32 {
-    let Some(Done { op, args, result, entered_ns, .. }) = done(&ctx) else { return 0 };
+    let Some(Done { op, args, result, entered_ns }) = done(&ctx) else { return 0 };
     let thread = bpf_get_current_pid_tgid();
     let session = TlsKey { ssl: args.a, pid: (thread >> 32) as u32, pad: 0 };
     if op == op::TLS_FREE {
