@@ -169,10 +169,11 @@ fn discovery(config: &Config) -> discover::Config {
     discover::Config { others: config.targets.iter().map(|rule| rule.select.clone()).collect() }
 }
 
-/// How much the kernel side copies at each level.
+/// How much the kernel side copies at each level. A cap on whole responses would cut long streams: they
+/// grow with their tokens, and no write of theirs is big.
 fn copies(config: &Config) -> TargetState {
     let (in_bytes, out_bytes) = match config.level {
-        Level::Full => (config.body_cap_bytes, config.body_cap_bytes),
+        Level::Full => (config.body_cap_bytes, u64::MAX),
         Level::NoTokens => (config.body_cap_bytes, NO_TOKENS_BYTES),
         Level::Head => (HEAD_BYTES, HEAD_BYTES),
     };
