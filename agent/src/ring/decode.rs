@@ -131,7 +131,7 @@ mod tests {
     fn a_process_that_was_left_and_is_followed_again_begins_with_0() {
         let mut decoder = Decoder::new(8);
         let vitals = Vitals::default();
-        let mut losses = |decoder: &mut Decoder, seq| {
+        let losses = |decoder: &mut Decoder, seq| {
             let header = Header {
                 at_ns: 1,
                 opened_ns: 0,
