@@ -49,6 +49,14 @@ pub struct TargetState {
     pub out_bytes: u64,
 }
 
+/// Set in the thread's key of a call into the TLS library: it may hold a socket call inside it.
+pub const TLS_CALL: u64 = 1 << 63;
+
+/// The process of a thread's key.
+pub const fn pid_of_thread(thread: u64) -> u32 {
+    ((thread & !TLS_CALL) >> 32) as u32
+}
+
 /// The arguments of a call between its entry and its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C)]
@@ -169,7 +177,7 @@ pub mod site {
     pub const RETURN: u64 = 3;
     /// A jump out of the function with the raw result as first argument (musl).
     pub const TAIL_JUMP: u64 = 4;
-    /// Its first instruction, where no end could be found: the length asked for stands for the result.
+    /// Its first instruction alone: nobody asks for its result.
     pub const ENTRY_ONLY: u64 = 5;
 }
 
@@ -201,6 +209,10 @@ mod pod {
     unsafe impl aya::Pod for super::ConnState {}
     // SAFETY: repr(C), integers only, no padding.
     unsafe impl aya::Pod for super::TargetState {}
+    // SAFETY: repr(C), integers only, no padding.
+    unsafe impl aya::Pod for super::Call {}
+    // SAFETY: repr(C), integers only, no padding.
+    unsafe impl aya::Pod for super::LastRead {}
     // SAFETY: repr(C), integers only, no padding.
     unsafe impl aya::Pod for super::TlsKey {}
     // SAFETY: repr(C), integers only, no padding.

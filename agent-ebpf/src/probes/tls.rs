@@ -33,7 +33,7 @@ const SSL_ERROR_ZERO_RETURN: i64 = 6;
 
 #[uprobe]
 pub(crate) fn tls(ctx: ProbeContext) -> u32 {
-    let Some(Done { op, args, result, entered_ns, .. }) = done(&ctx) else { return 0 };
+    let Some(Done { op, args, result, entered_ns }) = done(&ctx) else { return 0 };
     let thread = bpf_get_current_pid_tgid();
     let session = TlsKey { ssl: args.a, pid: (thread >> 32) as u32, pad: 0 };
     if op == op::TLS_FREE {
@@ -58,7 +58,8 @@ pub(crate) fn tls(ctx: ProbeContext) -> u32 {
             // SAFETY: the helper checks the user address.
             unsafe { bpf_probe_read_user(args.d as *const i64) }.unwrap_or(0)
         }
-        op::TLS_READ | op::TLS_WRITE => result,
+        // Of an `int` the upper half of the register is left over.
+        op::TLS_READ | op::TLS_WRITE => (result as i32).into(),
         _ => 0,
     };
     if moved <= 0 {

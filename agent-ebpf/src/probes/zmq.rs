@@ -87,6 +87,9 @@ fn thread() -> Option<*mut ZmqThread> {
     if let Some(thread) = maps::ZMQ_THREADS.get_ptr_mut(&id) {
         return Some(thread);
     }
+    if !maps::traced((id >> 32) as u32) {
+        return None;
+    }
     let new = ZmqThread { reported: 0, seq_out: 0, seq_in: 0, receives: 0, pad: 0 };
     if maps::ZMQ_THREADS.insert(&id, &new, 0).is_err() {
         maps::count(count::MAP_FULL, 1);
