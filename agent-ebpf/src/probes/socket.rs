@@ -88,7 +88,7 @@ pub(super) fn done(ctx: &ProbeContext) -> Option<Done> {
 pub(crate) fn socket_flat(ctx: ProbeContext) -> u32 {
     let Some(Done { op, args, result, flags }) = done(&ctx) else { return 0 };
     match op {
-        op::RECV if args.d & MSG_PEEK != 0 => {}
+        op::RECV if args.d & MSG_PEEK != 0 => looked(args.a as i32, result),
         op::READ | op::RECV => {
             if let Some(mut moving) = received(args.a as i32, args.b, result) {
                 moving.header.flags = flags;
@@ -112,6 +112,7 @@ pub(crate) fn socket_flat(ctx: ProbeContext) -> u32 {
 pub(crate) fn socket_vector(ctx: ProbeContext) -> u32 {
     let Some(Done { op, args, result, flags }) = done(&ctx) else { return 0 };
     if op == op::RECVMSG && args.c & MSG_PEEK != 0 {
+        looked(args.a as i32, result);
         return 0;
     }
     let (vector, len) = match op {
@@ -134,7 +135,8 @@ pub(crate) fn socket_life(ctx: ProbeContext) -> u32 {
     let Some(Done { op, args, result, .. }) = done(&ctx) else { return 0 };
     match op {
         op::ACCEPT if result >= 0 => opened(result as i32),
-        op::CLOSE | op::SHUTDOWN if op == op::CLOSE || args.b != 0 => ended(args.a as i32, closed::LOCAL),
+        op::CLOSE => ended(args.a as i32, closed::LOCAL),
+        op::SHUTDOWN if args.b != 0 => shut(args.a as i32),
         op::SYSCALL if args.a == SYS_CLOSE => ended(args.b as i32, closed::LOCAL),
         _ => {}
     }
@@ -187,6 +189,44 @@ fn opened(fd: i32) {
 fn ended(fd: i32, result: i32) {
     let key = key(fd);
     let Some(state) = maps::CONNS.get_ptr_mut(&key) else { return };
+    // SAFETY: a live map value.
+    let over = unsafe { (*state).carries } == carries::OVER;
+    if !over {
+        say_closed(fd, state, result);
+    }
+    let _ = maps::CONNS.remove(&key);
+}
+
+/// The end of a connection whose descriptor stays in use: some servers then read and discard what still comes.
+#[inline(always)]
+fn shut(fd: i32) {
+    let Some(state) = maps::CONNS.get_ptr_mut(&key(fd)) else { return };
+    // SAFETY: a live map value.
+    if unsafe { (*state).carries } != carries::OVER {
+        say_closed(fd, state, closed::LOCAL);
+        // SAFETY: as above.
+        unsafe { (*state).carries = carries::OVER };
+    }
+}
+
+/// A look at what came in takes nothing, but it shows when the peer has gone.
+#[inline(always)]
+fn looked(fd: i32, result: i64) {
+    if result <= 0 {
+        nothing_came(fd, result);
+    }
+}
+
+/// A read that brought nothing: what it says of the peer.
+#[inline(always)]
+fn nothing_came(fd: i32, result: i64) {
+    if result != EAGAIN && result != EINTR {
+        ended(fd, if result == 0 { closed::PEER } else { (-result) as i32 });
+    }
+}
+
+#[inline(always)]
+fn say_closed(fd: i32, state: *mut ConnState, result: i32) {
     let mut header = emit::header(Kind::Closed);
     header.fd = fd;
     header.result = result;
@@ -194,7 +234,6 @@ fn ended(fd: i32, result: i32) {
     header.opened_ns = unsafe { (*state).opened_ns };
     // SAFETY: as above.
     header.seq = unsafe { (*state).seq };
-    let _ = maps::CONNS.remove(&key);
     emit::bare(&header);
 }
 
@@ -212,9 +251,7 @@ fn received(fd: i32, buffer: u64, result: i64) -> Option<Moving> {
     let mut state = maps::CONNS.get_ptr_mut(&key);
     let header = emit::header(Kind::Received);
     if result <= 0 {
-        if state.is_some() && result != EAGAIN && result != EINTR {
-            ended(fd, if result == 0 { closed::PEER } else { (-result) as i32 });
-        }
+        nothing_came(fd, result);
         return None;
     }
     // SAFETY: a live map value.
@@ -238,6 +275,9 @@ fn received(fd: i32, buffer: u64, result: i64) -> Option<Moving> {
             }
         }
     }
+    if carried == carries::OVER {
+        return None;
+    }
     if carried == carries::TLS {
         let _ = maps::LAST_READ.insert(&bpf_get_current_pid_tgid(), &fd, 0);
         return None;
@@ -249,6 +289,10 @@ fn received(fd: i32, buffer: u64, result: i64) -> Option<Moving> {
 #[inline(always)]
 fn sent(fd: i32, result: i64) -> Option<Moving> {
     let state = maps::CONNS.get_ptr_mut(&key(fd))?;
+    // SAFETY: a live map value.
+    if unsafe { (*state).carries } == carries::OVER {
+        return None;
+    }
     let mut moving = Moving::new(emit::header(Kind::Sent), fd, state)?;
     if result > 0 {
         // SAFETY: a live map value.
