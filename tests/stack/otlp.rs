@@ -72,6 +72,24 @@ fn at(span: &Span, key: &str) -> Result<u64> {
     span.get(key).and_then(|value| value.parse().ok()).with_context(|| format!("no {key} in {span:?}"))
 }
 
+/// When a phase began, wall clock nanoseconds: the whole request's first instant of that kind.
+fn began(request: &Value, phase: &str) -> Option<u64> {
+    let own = |name: &str| request["instants"][name].as_u64();
+    let earliest = |name: &str| {
+        let engine = request["engine_requests"].as_array()?;
+        engine.iter().filter_map(|one| one["instants"][name].as_u64()).min()
+    };
+    let instant = match phase {
+        "receive" => own("accepted"),
+        "frontend" => own("received"),
+        "queue" => earliest("queued"),
+        "prefill" => earliest("scheduled"),
+        "decode" => own("first_output"),
+        _ => own("last_output"),
+    };
+    Some(request["time_unix_nano"].as_u64()? + instant? - own("accepted")?)
+}
+
 /// The span of a request and its phases, as its JSON has them.
 fn is_tree_of(request: &Value, server: &Span, children: &[&Span]) -> Result<()> {
     let text = |field: &str| request[field].as_str().unwrap_or_default();
@@ -88,30 +106,31 @@ fn is_tree_of(request: &Value, server: &Span, children: &[&Span]) -> Result<()> 
         let tokens = request[field].as_u64().map(|tokens| format!("Int({tokens})"));
         assert_eq!(server.get(attribute), tokens.as_ref(), "{attribute}");
     }
-    let mut expected = at(server, "Start time")?;
-    let phases = PHASES.iter().filter_map(|phase| Some((*phase, request["phases_ns"][*phase].as_u64()?)));
     let mut left: Vec<&&Span> = children.iter().collect();
-    for (phase, nanoseconds) in phases {
+    for phase in PHASES {
+        let Some(nanoseconds) = request["phases_ns"][phase].as_u64() else { continue };
         let index =
             left.iter().position(|span| span["Name"] == phase).with_context(|| format!("no span of {phase}"))?;
         let span = left.swap_remove(index);
         assert_eq!(span["Trace ID"], server["Trace ID"]);
         assert_eq!(span["Kind"], "SPAN_KIND_INTERNAL");
-        assert_eq!(at(span, "Start time")?, expected, "{phase} begins where the phase before ends");
-        expected += nanoseconds;
-        assert_eq!(at(span, "End time")?, expected, "{phase}");
+        let began = began(request, phase).with_context(|| format!("{phase} has no beginning in {request}"))?;
+        assert_eq!(at(span, "Start time")?, began, "{phase} of {request}");
+        assert_eq!(at(span, "End time")?, began + nanoseconds, "{phase} of {request}");
     }
     assert!(left.is_empty(), "spans of no phase: {left:?}");
     Ok(())
 }
 
 /// What a caller told about itself is the parent, in its own trace.
-fn parents_are_the_callers(requests: &[Value], seen: &[Seen]) -> Result<usize> {
+fn parents_are_the_callers(requests: &[Value], pid: u64, seen: &[Seen]) -> Result<usize> {
     let mut told = 0;
     for seen in seen {
         let Some(traceparent) = &seen.traceparent else { continue };
-        let mut requests =
-            requests.iter().filter(|request| request["params"]["temperature"].as_f64() == Some(seen.temperature));
+        let mut requests = requests.iter().filter(|request| {
+            let temperature = request["params"]["temperature"].as_f64();
+            temperature == Some(seen.temperature) && request["target"]["pid"].as_u64() == Some(pid)
+        });
         let request = requests.next().with_context(|| format!("no request of {traceparent}"))?;
         let parts = ["trace_id", "parent_span_id"].map(|field| request[field].as_str().unwrap_or_default());
         assert_eq!(format!("00-{}-01", parts.join("-")), *traceparent);
@@ -137,6 +156,7 @@ fn arrives(protocol: &str, endpoint: impl Fn(&Rotel) -> u16) -> Result<()> {
     let seen = standin.load(&scratch, "mixed", 0)?;
     let records = agent.records_when(&[standin.pid()], seen.len(), RECORDS)?;
     assert_eq!(records.len(), seen.len());
+    let pid = standin.pid();
     standin.stop(&scratch)?;
     let requests = agent.requests()?;
     let count = requests.len();
@@ -164,7 +184,7 @@ fn arrives(protocol: &str, endpoint: impl Fn(&Rotel) -> u16) -> Result<()> {
         is_tree_of(request, server, &children.remove(id).unwrap_or_default())?;
     }
     assert!(children.is_empty(), "spans of no request: {children:?}");
-    assert!(parents_are_the_callers(&requests, &seen)? > 0);
+    assert!(parents_are_the_callers(&requests, pid, &seen)? > 0);
     Ok(())
 }
 
