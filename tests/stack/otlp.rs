@@ -68,6 +68,12 @@ fn counted(words: &str, metric: &str) -> Option<u64> {
     points.lines().filter_map(|line| line.strip_prefix("Count: ")).map(|count| count.parse::<u64>().ok()).sum()
 }
 
+/// Whether it is the span of a request that this process served.
+fn is_server_of(span: &Span, pid: u64) -> bool {
+    span.get("Kind").is_some_and(|kind| kind == "SPAN_KIND_SERVER")
+        && span.get("process.pid") == Some(&format!("Int({pid})"))
+}
+
 fn at(span: &Span, key: &str) -> Result<u64> {
     span.get(key).and_then(|value| value.parse().ok()).with_context(|| format!("no {key} in {span:?}"))
 }
@@ -123,14 +129,12 @@ fn is_tree_of(request: &Value, server: &Span, children: &[&Span]) -> Result<()> 
 }
 
 /// What a caller told about itself is the parent, in its own trace.
-fn parents_are_the_callers(requests: &[Value], pid: u64, seen: &[Seen]) -> Result<usize> {
+fn parents_are_the_callers(requests: &[Value], seen: &[Seen]) -> Result<usize> {
     let mut told = 0;
     for seen in seen {
         let Some(traceparent) = &seen.traceparent else { continue };
-        let mut requests = requests.iter().filter(|request| {
-            let temperature = request["params"]["temperature"].as_f64();
-            temperature == Some(seen.temperature) && request["target"]["pid"].as_u64() == Some(pid)
-        });
+        let mut requests =
+            requests.iter().filter(|request| request["params"]["temperature"].as_f64() == Some(seen.temperature));
         let request = requests.next().with_context(|| format!("no request of {traceparent}"))?;
         let parts = ["trace_id", "parent_span_id"].map(|field| request[field].as_str().unwrap_or_default());
         assert_eq!(format!("00-{}-01", parts.join("-")), *traceparent);
@@ -158,24 +162,25 @@ fn arrives(protocol: &str, endpoint: impl Fn(&Rotel) -> u16) -> Result<()> {
     assert_eq!(records.len(), seen.len());
     let pid = standin.pid();
     standin.stop(&scratch)?;
-    let requests = agent.requests()?;
+    let mut requests = agent.requests()?;
+    requests.retain(|request| request["target"]["pid"].as_u64() == Some(pid));
     let count = requests.len();
-    let words = rotel.running.words_when(ARRIVAL, |words| {
-        let servers = words.matches("SPAN_KIND_SERVER").count();
-        servers >= count && counted(words, "gen_ai.server.request.duration") == u64::try_from(count).ok()
+    rotel.running.words_when(ARRIVAL, |words| {
+        let servers = spans(words).iter().filter(|span| is_server_of(span, pid)).count();
+        servers >= count && counted(words, "gen_ai.server.request.duration") >= u64::try_from(count).ok()
     })?;
     for counter in ["spans_dropped", "export_failures"] {
         assert_eq!(agent::metric(&agent.metrics()?, &format!("tachograph_agent_{counter}_total"))?, 0.0, "{counter}");
     }
     agent.stop()?;
-    rotel.running.stop(STOP)?;
+    let words = rotel.running.stop(STOP)?;
 
     let spans = spans(&words);
-    let (servers, others): (Vec<&Span>, Vec<&Span>) = spans.iter().partition(|span| span["Kind"] == "SPAN_KIND_SERVER");
+    let servers: Vec<&Span> = spans.iter().filter(|span| is_server_of(span, pid)).collect();
     assert_eq!(servers.len(), count, "one span for each request");
     let servers: BTreeMap<&str, &Span> = servers.iter().map(|span| (span["ID"].as_str(), *span)).collect();
     let mut children: BTreeMap<&str, Vec<&Span>> = BTreeMap::new();
-    for span in others {
+    for span in &spans {
         children.entry(span["Parent ID"].as_str()).or_default().push(span);
     }
     for request in &requests {
@@ -183,8 +188,7 @@ fn arrives(protocol: &str, endpoint: impl Fn(&Rotel) -> u16) -> Result<()> {
         let server = servers.get(id).with_context(|| format!("no span {id}"))?;
         is_tree_of(request, server, &children.remove(id).unwrap_or_default())?;
     }
-    assert!(children.is_empty(), "spans of no request: {children:?}");
-    assert!(parents_are_the_callers(&requests, pid, &seen)? > 0);
+    assert!(parents_are_the_callers(&requests, &seen)? > 0);
     Ok(())
 }
 
