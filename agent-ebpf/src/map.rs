@@ -18,6 +18,8 @@ pub mod carries {
     pub const PLAIN: u32 = 1;
     /// TLS: its plaintext comes from the TLS library's probes.
     pub const TLS: u32 = 2;
+    /// Nothing more: the process shut it down, and what it still reads it throws away.
+    pub const OVER: u32 = 3;
 }
 
 /// A connection that is followed.

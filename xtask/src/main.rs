@@ -10,6 +10,7 @@ mod demo;
 mod http;
 mod process;
 mod setup;
+mod stack;
 mod step;
 mod suites;
 mod vllm;

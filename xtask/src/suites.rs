@@ -3,6 +3,7 @@
 use crate::agent;
 use crate::agent::Profile;
 use crate::setup;
+use crate::stack;
 use crate::step::cargo;
 use crate::step::is_root;
 use crate::step::output;
@@ -16,8 +17,9 @@ use std::process::Command;
 
 /// Everything that needs no vLLM.
 pub(crate) fn plain() -> Result<()> {
-    setup::all()?;
+    setup::build_tools()?;
     let standin = setup::standin()?;
+    let stack = stack::environment()?;
     let agent = agent::build(Profile::Release)?;
 
     step("format", || run(cargo().args(["fmt", "--all", "--check"])))?;
@@ -36,6 +38,7 @@ pub(crate) fn plain() -> Result<()> {
             let mut test = cargo();
             test.args(["test", "-p", "agent-tests", "--test", suite]);
             test.env("TACHOGRAPH_BIN", &agent).env("TACHOGRAPH_STANDIN_PYTHON", &standin);
+            test.env("TACHOGRAPH_STACK", &stack);
             if !is_root() {
                 test.env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER", "sudo -E");
                 test.env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER", "sudo -E");

@@ -37,8 +37,9 @@ use aya_ebpf::programs::ProbeContext;
 
 const EINTR: i64 = -4;
 const EAGAIN: i64 = -11;
-/// MSG_OOB, MSG_PEEK, MSG_ERRQUEUE: what such a read gives is not the stream's next bytes.
-const BESIDE_THE_STREAM: u64 = 0x1 | 0x2 | 0x2000;
+/// MSG_OOB, MSG_ERRQUEUE: what such a read gives is none of the stream's bytes.
+const BESIDE_THE_STREAM: u64 = 0x1 | 0x2000;
+const MSG_PEEK: u64 = 0x2;
 /// Where `struct msghdr` holds its vector.
 const MSGHDR_IOV: u64 = 16;
 const SYS_CLOSE: u64 = if cfg!(bpf_target_arch = "aarch64") { 57 } else { 3 };
@@ -105,6 +106,7 @@ pub(crate) fn socket_flat(ctx: ProbeContext) -> u32 {
         op::RECV if args.d & BESIDE_THE_STREAM != 0 => {}
         // Nothing was asked for: 0 is no end.
         op::READ | op::RECV if args.c == 0 => {}
+        op::RECV if args.d & MSG_PEEK != 0 => looked(args.a as i32, result),
         op::READ | op::RECV => {
             if let Some(mut moving) = received(args.a as i32, args.b, result as u64, result) {
                 moving.copy(args.b, result);
@@ -126,6 +128,10 @@ pub(crate) fn socket_flat(ctx: ProbeContext) -> u32 {
 pub(crate) fn socket_vector(ctx: ProbeContext) -> u32 {
     let Some(Done { op, args, result, .. }) = done(&ctx) else { return 0 };
     if op == op::RECVMSG && args.c & BESIDE_THE_STREAM != 0 {
+        return 0;
+    }
+    if op == op::RECVMSG && args.c & MSG_PEEK != 0 {
+        looked(args.a as i32, result);
         return 0;
     }
     let (vector, len) = match op {
@@ -150,7 +156,8 @@ pub(crate) fn socket_life(ctx: ProbeContext) -> u32 {
     let Some(Done { op, args, result, .. }) = done(&ctx) else { return 0 };
     match op {
         op::ACCEPT if result as i32 >= 0 => opened(result as i32),
-        op::CLOSE | op::SHUTDOWN if op == op::CLOSE || args.b != 0 => ended(args.a as i32, closed::LOCAL),
+        op::CLOSE => ended(args.a as i32, closed::LOCAL),
+        op::SHUTDOWN if args.b != 0 => over(args.a as i32, closed::LOCAL),
         op::SYSCALL if args.a == SYS_CLOSE => ended(args.b as i32, closed::LOCAL),
         _ => {}
     }
@@ -197,9 +204,47 @@ fn opened(fd: i32) {
 
 /// Forgets a connection and says so.
 #[inline(always)]
-pub(super) fn ended(fd: i32, result: i32) {
+fn ended(fd: i32, result: i32) {
     let key = key(fd);
     let Some(state) = maps::CONNS.get_ptr_mut(&key) else { return };
+    // SAFETY: a live map value.
+    let over = unsafe { (*state).carries } == carries::OVER;
+    if !over {
+        say_closed(fd, state, result);
+    }
+    let _gone = maps::CONNS.remove(&key);
+}
+
+/// The end of a connection whose descriptor stays in use: some servers then read and discard what still comes.
+#[inline(always)]
+pub(super) fn over(fd: i32, how: i32) {
+    let Some(state) = maps::CONNS.get_ptr_mut(&key(fd)) else { return };
+    // SAFETY: a live map value.
+    if unsafe { (*state).carries } != carries::OVER {
+        say_closed(fd, state, how);
+        // SAFETY: as above.
+        unsafe { (*state).carries = carries::OVER };
+    }
+}
+
+/// A look at what came in takes nothing, but it shows when the peer has gone.
+#[inline(always)]
+fn looked(fd: i32, result: i64) {
+    if result <= 0 {
+        nothing_came(fd, result);
+    }
+}
+
+/// A read that brought nothing: what it says of the peer.
+#[inline(always)]
+fn nothing_came(fd: i32, result: i64) {
+    if result != EAGAIN && result != EINTR {
+        ended(fd, if result == 0 { closed::PEER } else { (-result) as i32 });
+    }
+}
+
+#[inline(always)]
+fn say_closed(fd: i32, state: *mut ConnState, result: i32) {
     let mut header = emit::header(Kind::Closed);
     header.fd = fd;
     header.result = result;
@@ -207,7 +252,6 @@ pub(super) fn ended(fd: i32, result: i32) {
     header.opened_ns = unsafe { (*state).opened_ns };
     // SAFETY: as above.
     header.seq = unsafe { (*state).seq };
-    let _gone = maps::CONNS.remove(&key);
     emit::bare(&header);
 }
 
@@ -226,9 +270,7 @@ fn received(fd: i32, buffer: u64, len: u64, result: i64) -> Option<Moving> {
     let mut state = maps::CONNS.get_ptr_mut(&key);
     let header = emit::header(Kind::Received);
     if result <= 0 {
-        if state.is_some() && result != EAGAIN && result != EINTR {
-            ended(fd, if result == 0 { closed::PEER } else { (-result) as i32 });
-        }
+        nothing_came(fd, result);
         return None;
     }
     // SAFETY: a live map value.
@@ -254,6 +296,9 @@ fn received(fd: i32, buffer: u64, len: u64, result: i64) -> Option<Moving> {
             state = maps::CONNS.get_ptr_mut(&key);
         }
     }
+    if carried == carries::OVER {
+        return None;
+    }
     if carried == carries::TLS {
         let last = LastRead { at_ns: header.at_ns, fd, pad: 0 };
         if maps::LAST_READ.insert(&bpf_get_current_pid_tgid(), &last, 0).is_err() {
@@ -268,6 +313,10 @@ fn received(fd: i32, buffer: u64, len: u64, result: i64) -> Option<Moving> {
 #[inline(always)]
 fn sent(fd: i32, result: i64) -> Option<Moving> {
     let state = maps::CONNS.get_ptr_mut(&key(fd))?;
+    // SAFETY: a live map value.
+    if unsafe { (*state).carries } == carries::OVER {
+        return None;
+    }
     let mut moving = Moving::new(emit::header(Kind::Sent), fd, state)?;
     if result > 0 {
         // SAFETY: a live map value.

@@ -11,7 +11,7 @@
 use super::socket::Done;
 use super::socket::Moving;
 use super::socket::done;
-use super::socket::ended;
+use super::socket::over;
 use crate::emit;
 use crate::maps;
 use agent_ebpf::event::Kind;
@@ -49,7 +49,7 @@ pub(crate) fn tls(ctx: ProbeContext) -> u32 {
         if (op == op::TLS_SHUTDOWN || result == SSL_ERROR_ZERO_RETURN)
             && let Some((fd, _)) = known(&session)
         {
-            ended(fd, how);
+            over(fd, how);
         }
         return 0;
     }
