@@ -48,7 +48,7 @@ pub(crate) fn plain() -> Result<()> {
 
 /// The suite against a real vLLM.
 pub(crate) fn vllm() -> Result<()> {
-    let environment = vllm::environment()?;
+    let environment = vllm::environment(vllm::VERSION)?;
     let agent = agent::build(Profile::Release)?;
     step("suite vllm", || {
         let mut test = cargo();
