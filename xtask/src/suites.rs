@@ -30,6 +30,7 @@ pub(crate) fn plain() -> Result<()> {
         run(clippy.env("RUSTFLAGS", "-C panic=abort"))
     })?;
     step("unit, layout and doc tests", || run(cargo().args(["test", "--workspace", "--exclude", "agent-tests"])))?;
+    step("micro-benchmarks, once each", || run(cargo().args(["test", "-p", "tachograph", "--bench", "line"])))?;
     step("tests of the harness", || run(cargo().args(["test", "-p", "agent-tests", "--lib"])))?;
     for suite in suites()?.iter().filter(|suite| *suite != "vllm") {
         step(&format!("suite {suite}"), || {
