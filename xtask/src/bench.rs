@@ -54,11 +54,13 @@ pub(crate) fn measure(figures: &[Figure]) -> Result<()> {
     }
     let agent = agent::build(Profile::Release)?;
     step("server and probe of the measurement", || {
-        run(cargo().args(["build", "--release", "-p", "agent-tests", "--bins"]))
+        run(cargo().args(["build", "--release", "-p", "fast-api"]))?;
+        run(cargo().args(["build", "-p", "agent-tests", "--bin", "empty_probe"]))
     })?;
     let logs = cache()?.join(format!("bench-{}", std::process::id()));
     std::fs::create_dir_all(&logs).with_context(|| logs.display().to_string())?;
-    let [fast_api, empty_probe] = ["fast_api", "empty_probe"].map(|name| agent.with_file_name(name));
+    let fast_api = agent.with_file_name("fast-api");
+    let empty_probe = agent.with_file_name("../debug/empty_probe");
     let bench = Bench { agent, fast_api, empty_probe, logs };
     let all = [Figure::Floor, Figure::Hits, Figure::Sim];
     let measured = machine().and_then(|machine| {

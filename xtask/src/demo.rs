@@ -137,7 +137,10 @@ fn serve(engine: Engine, python: &Path, port: u16) -> Command {
             serve.current_dir(root().join("tests")).args(["-m", "standin", "serve", "--port", &port.to_string()]);
             serve
         }
-        Engine::Vllm => vllm::serve(python.ancestors().nth(2).unwrap_or(python), port),
+        Engine::Vllm => {
+            let folder = python.ancestors().nth(2).unwrap_or(python);
+            vllm::serve(folder, &folder.with_file_name(vllm::MODEL), port)
+        }
     }
 }
 

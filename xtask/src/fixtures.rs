@@ -47,7 +47,8 @@ pub(crate) fn record(version: &str) -> Result<()> {
 fn on_tape(environment: &Environment, agent: &Path, work: &Path, tape: &Path) -> Result<()> {
     let port = http::free_port()?;
     let _engine = step("engine", || {
-        let mut engine = Running::start("engine", &mut vllm::serve(&environment.folder, port), work)?;
+        let mut engine =
+            Running::start("engine", &mut vllm::serve(&environment.folder, &environment.model, port), work)?;
         engine.until(START, || http::get(port, "/health").is_ok())?;
         Ok(engine)
     })?;

@@ -17,7 +17,8 @@ use std::process::Command;
 
 /// The version of the suite.
 pub(crate) const VERSION: &str = "0.32.0";
-const MODEL: &str = "tiny-model";
+/// The suite's model.
+pub(crate) const MODEL: &str = "tiny-model";
 const OPENMP: &str = "intel-openmp==2024.2.1";
 
 /// A vLLM to run.
@@ -38,7 +39,8 @@ pub(crate) fn environment(version: &str) -> Result<Environment> {
         }
         setup::environment(&folder, |python| fill(python, &folder, version))
     })?;
-    let model = cache.join(MODEL);
+    // Each version brings the transformers that read what they themselves have written.
+    let model = cache.join(if version == VERSION { MODEL.to_owned() } else { format!("{MODEL}-{version}") });
     step("tiny model", || {
         if model.join("complete").exists() {
             println!("  there: {}", model.display());
@@ -50,10 +52,10 @@ pub(crate) fn environment(version: &str) -> Result<Environment> {
     Ok(Environment { folder, model })
 }
 
-/// The server of the environment in this folder, with the tiny model beside it.
-pub(crate) fn serve(folder: &Path, port: u16) -> Command {
+/// The server of the environment in this folder, with this model.
+pub(crate) fn serve(folder: &Path, model: &Path, port: u16) -> Command {
     let mut serve = Command::new(folder.join("bin/vllm"));
-    serve.arg("serve").arg(folder.with_file_name(MODEL));
+    serve.arg("serve").arg(model);
     serve.args(["--served-model-name", "tiny", "--host", "127.0.0.1", "--port", &port.to_string()]);
     serve.args(["--max-model-len", "1024", "--enforce-eager", "--enable-prompt-tokens-details"]);
     serve.args(["--max-num-seqs", "4", "--max-num-batched-tokens", "256"]);

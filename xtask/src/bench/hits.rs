@@ -16,7 +16,7 @@ use std::time::Duration;
 
 const CONCURRENCIES: [u32; 2] = [1, 8];
 const REQUESTS_EACH: u32 = 6;
-const TOKENS: u32 = 200;
+const TOKENS: u32 = 100;
 /// For the agent's counts, which it reads ten times a second.
 const SETTLE: Duration = Duration::from_secs(1);
 

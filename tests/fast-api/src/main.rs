@@ -3,6 +3,8 @@
 //! `POST /v1/chat/completions` with `max_tokens` N and `vllm_xargs: {"writes_per_second": R}` answers with N
 //! chunks of one token, each in a write of its own; without a rate, one after the other.
 
+#![expect(clippy::disallowed_methods, reason = "it keeps its own time; nothing here is replayed")]
+
 use anyhow::Context as _;
 use anyhow::Result;
 use serde_json::Value;
@@ -13,20 +15,23 @@ use std::io::Write as _;
 use std::net::Ipv4Addr;
 use std::net::TcpListener;
 use std::net::TcpStream;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tachograph::clock::Clock as _;
-use tachograph::clock::System;
+use std::time::Instant;
 
 /// Shorter waits are not worth a sleep: the writes that they part follow each other at once.
-const SHORTEST_WAIT_NS: u64 = 1_000_000;
-const NS_PER_SECOND: f64 = 1e9;
+const SHORTEST_WAIT: Duration = Duration::from_millis(1);
 
 const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\nserver: fast-api\r\ncontent-type: text/event-stream; charset=utf-8\r\n\
     transfer-encoding: chunked\r\n\r\n";
 const HEALTHY: &[u8] = b"HTTP/1.1 200 OK\r\nserver: fast-api\r\ncontent-length: 0\r\n\r\n";
 
+/// Requests so far, for ids of their own.
+static REQUESTS: AtomicU64 = AtomicU64::new(1);
+
 fn main() -> Result<()> {
-    let port: u16 = std::env::args().nth(1).context("usage: fast_api PORT")?.parse()?;
+    let port: u16 = std::env::args().nth(1).context("usage: fast-api PORT")?.parse()?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
     for stream in listener.incoming() {
         let stream = stream?;
@@ -66,7 +71,7 @@ fn converse(stream: &TcpStream) -> Result<()> {
         if first.starts_with("GET ") {
             out.write_all(HEALTHY)?;
         } else {
-            answer(out, &serde_json::from_slice(&body)?)?;
+            answer(out, REQUESTS.fetch_add(1, Ordering::Relaxed), &serde_json::from_slice(&body)?)?;
         }
         if last || first.trim_end().ends_with("HTTP/1.0") {
             return Ok(());
@@ -74,21 +79,19 @@ fn converse(stream: &TcpStream) -> Result<()> {
     }
 }
 
-fn answer(mut out: &TcpStream, body: &Value) -> Result<()> {
+fn answer(mut out: &TcpStream, number: u64, body: &Value) -> Result<()> {
     let tokens = body.get("max_tokens").and_then(Value::as_u64).unwrap_or(16);
-    let rate = body.pointer("/vllm_xargs/writes_per_second").and_then(Value::as_f64);
-    let began = System.now();
-    let id = format!("chatcmpl-{:016x}", began.0);
+    let rate = body.pointer("/vllm_xargs/writes_per_second").and_then(Value::as_f64).filter(|rate| *rate > 0.0);
+    let began = Instant::now();
+    let id = format!("chatcmpl-{number:016x}");
     let mut chunk = Vec::new();
     out.write_all(HEAD)?;
     write_event(out, &mut chunk, &id, r#""role":"assistant","content":"""#, "null")?;
     for token in 0..tokens {
         if let Some(rate) = rate {
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a span of time, in range")]
-            let due = began.0 + (token as f64 / rate * NS_PER_SECOND) as u64;
-            let wait = due.saturating_sub(System.now().0);
-            if wait >= SHORTEST_WAIT_NS {
-                std::thread::sleep(Duration::from_nanos(wait));
+            let wait = Duration::from_secs_f64(token as f64 / rate).saturating_sub(began.elapsed());
+            if wait >= SHORTEST_WAIT {
+                std::thread::sleep(wait);
             }
         }
         let finish = if token + 1 == tokens { r#""length""# } else { "null" };
