@@ -196,8 +196,10 @@ pub mod count {
     pub const MAP_FULL: u32 = 16;
     /// Bytes not copied because of a cap or a fault.
     pub const TRUNCATED: u32 = 17;
-    /// Probe hits.
-    pub const HITS: u32 = 18;
+    /// Hits of the probes on sockets and TLS.
+    pub const HITS_WIRE: u32 = 18;
+    /// Hits of the probes on ZeroMQ.
+    pub const HITS_ENGINE: u32 = 19;
     /// Places in all.
     pub const LEN: u32 = 32;
 }

@@ -292,6 +292,8 @@ impl RingEnd {
         let lost = (0..event::KINDS).map(|kind| self.counts.get(count::LOST + kind)).sum();
         self.vitals.records_lost.set(lost);
         self.vitals.map_full.set(self.counts.get(count::MAP_FULL));
+        self.vitals.probe_hits_wire.set(self.counts.get(count::HITS_WIRE));
+        self.vitals.probe_hits_engine.set(self.counts.get(count::HITS_ENGINE));
     }
 
     /// Never waits: what finds no room is counted; gauges leave room for finished requests.

@@ -32,6 +32,7 @@ pub(crate) fn plain() -> Result<()> {
         run(clippy.env("RUSTFLAGS", "-C panic=abort"))
     })?;
     step("unit, layout and doc tests", || run(cargo().args(["test", "--workspace", "--exclude", "agent-tests"])))?;
+    step("micro-benchmarks, once each", || run(cargo().args(["test", "-p", "tachograph", "--bench", "line"])))?;
     step("tests of the harness", || run(cargo().args(["test", "-p", "agent-tests", "--lib"])))?;
     for suite in suites()?.iter().filter(|suite| *suite != "vllm") {
         step(&format!("suite {suite}"), || {
@@ -51,7 +52,7 @@ pub(crate) fn plain() -> Result<()> {
 
 /// The suite against a real vLLM.
 pub(crate) fn vllm() -> Result<()> {
-    let environment = vllm::environment()?;
+    let environment = vllm::environment(vllm::VERSION)?;
     let agent = agent::build(Profile::Release)?;
     step("suite vllm", || {
         let mut test = cargo();

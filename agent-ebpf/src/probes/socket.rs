@@ -56,7 +56,7 @@ pub(super) struct Done {
 /// Brings the three kinds of places together: `None` while the call is under way.
 #[inline(always)]
 pub(super) fn done(ctx: &ProbeContext) -> Option<Done> {
-    maps::count(count::HITS, 1);
+    maps::count(count::HITS_WIRE, 1);
     // SAFETY: the context is the one that the kernel handed over.
     let cookie = unsafe { bpf_get_attach_cookie(ctx.as_ptr()) };
     let op = cookie & 0xff;

@@ -31,8 +31,8 @@ use thiserror::Error;
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/probes.o"));
 
-const UPROBES: [&str; 8] =
-    ["socket_flat", "socket_vector", "socket_life", "tls", "zmq_send", "zmq_recv", "zmq_data", "loaded"];
+const UPROBES: [&str; 9] =
+    ["socket_flat", "socket_vector", "socket_life", "tls", "zmq_send", "zmq_recv", "zmq_data", "loaded", "empty"];
 const TRACEPOINTS: [(&str, &str); 3] =
     [("forked", "sched_process_fork"), ("execed", "sched_process_exec"), ("exited", "sched_process_exit")];
 
