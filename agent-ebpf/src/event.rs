@@ -51,8 +51,6 @@ pub mod closed {
 pub mod flags {
     /// Another frame of the same message follows.
     pub const MORE: u8 = 1;
-    /// The length is what the call asked for; its result was not seen.
-    pub const ASKED: u8 = 2;
 }
 
 /// Head of every record.

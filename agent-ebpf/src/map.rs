@@ -18,6 +18,8 @@ pub mod carries {
     pub const PLAIN: u32 = 1;
     /// TLS: its plaintext comes from the TLS library's probes.
     pub const TLS: u32 = 2;
+    /// Nothing more: the process shut it down, and what it still reads it throws away.
+    pub const OVER: u32 = 3;
 }
 
 /// A connection that is followed.
@@ -47,6 +49,14 @@ pub struct TargetState {
     /// Bytes copied of what it sends before it is spoken to again; short writes, which end a response,
     /// are copied even so.
     pub out_bytes: u64,
+}
+
+/// Set in the thread's key of a call into the TLS library: it may hold a socket call inside it.
+pub const TLS_CALL: u64 = 1 << 63;
+
+/// The process of a thread's key.
+pub const fn pid_of_thread(thread: u64) -> u32 {
+    ((thread & !TLS_CALL) >> 32) as u32
 }
 
 /// The arguments of a call between its entry and its end.
@@ -153,6 +163,10 @@ pub mod op {
     pub const TLS_FREE: u64 = 24;
     /// `SSL_do_handshake`.
     pub const TLS_HANDSHAKE: u64 = 25;
+    /// `SSL_get_error`.
+    pub const TLS_ERROR: u64 = 26;
+    /// `SSL_shutdown`.
+    pub const TLS_SHUTDOWN: u64 = 27;
 }
 
 /// Where in the function an attachment sits: the second byte of its cookie.
@@ -165,7 +179,7 @@ pub mod site {
     pub const RETURN: u64 = 3;
     /// A jump out of the function with the raw result as first argument (musl).
     pub const TAIL_JUMP: u64 = 4;
-    /// Its first instruction, where no end could be found: the length asked for stands for the result.
+    /// Its first instruction alone: nobody asks for its result.
     pub const ENTRY_ONLY: u64 = 5;
 }
 
@@ -182,8 +196,10 @@ pub mod count {
     pub const MAP_FULL: u32 = 16;
     /// Bytes not copied because of a cap or a fault.
     pub const TRUNCATED: u32 = 17;
-    /// Probe hits.
-    pub const HITS: u32 = 18;
+    /// Hits of the probes on sockets and TLS.
+    pub const HITS_WIRE: u32 = 18;
+    /// Hits of the probes on ZeroMQ.
+    pub const HITS_ENGINE: u32 = 19;
     /// Places in all.
     pub const LEN: u32 = 32;
 }
@@ -197,6 +213,10 @@ mod pod {
     unsafe impl aya::Pod for super::ConnState {}
     // SAFETY: repr(C), integers only, no padding.
     unsafe impl aya::Pod for super::TargetState {}
+    // SAFETY: repr(C), integers only, no padding.
+    unsafe impl aya::Pod for super::Call {}
+    // SAFETY: repr(C), integers only, no padding.
+    unsafe impl aya::Pod for super::LastRead {}
     // SAFETY: repr(C), integers only, no padding.
     unsafe impl aya::Pod for super::TlsKey {}
     // SAFETY: repr(C), integers only, no padding.

@@ -29,7 +29,7 @@ pub(crate) static TARGETS: HashMap<u32, TargetState> = HashMap::with_max_entries
 #[map]
 pub(crate) static CONNS: HashMap<ConnKey, ConnState> = HashMap::with_max_entries(limits::CONNECTIONS, 0);
 
-/// Calls under way, by thread.
+/// Calls under way, by thread; those into the TLS library beside those to sockets.
 #[map]
 pub(crate) static CALLS: HashMap<u64, Call> = HashMap::with_max_entries(limits::THREADS, 0);
 
@@ -62,6 +62,12 @@ static KEEP_LOSSES: u8 = 0;
 pub(crate) fn keeps_losses() -> bool {
     // SAFETY: a global that the loader may overwrite before load, never after.
     unsafe { core::ptr::read_volatile(&raw const KEEP_LOSSES) != 0 }
+}
+
+/// Whether a process is traced: for what is not, nothing is kept.
+#[inline(always)]
+pub(crate) fn traced(pid: u32) -> bool {
+    TARGETS.get_ptr(&pid).is_some()
 }
 
 /// Adds to one place of [`COUNTS`].

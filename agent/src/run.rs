@@ -169,10 +169,11 @@ fn discovery(config: &Config) -> discover::Config {
     discover::Config { others: config.targets.iter().map(|rule| rule.select.clone()).collect() }
 }
 
-/// How much the kernel side copies at each level.
+/// How much the kernel side copies at each level. A cap on whole responses would cut long streams: they
+/// grow with their tokens, and no write of theirs is big.
 fn copies(config: &Config) -> TargetState {
     let (in_bytes, out_bytes) = match config.level {
-        Level::Full => (config.body_cap_bytes, config.body_cap_bytes),
+        Level::Full => (config.body_cap_bytes, u64::MAX),
         Level::NoTokens => (config.body_cap_bytes, NO_TOKENS_BYTES),
         Level::Head => (HEAD_BYTES, HEAD_BYTES),
     };
@@ -266,13 +267,18 @@ impl RingEnd {
         self.hand_on();
     }
 
-    /// Who arrived comes before what they did.
+    /// Who arrived comes before what they did: it is asked for before each record, since a process
+    /// may arrive while its first records are read.
     fn drain(&mut self) -> usize {
-        for attached in self.arrivals.try_iter() {
-            self.line.attached(attached, self.clock.now());
-        }
-        let Self { ring, line, hint, .. } = self;
+        let Self { ring, line, hint, arrivals, clock, .. } = self;
+        let arrive = |line: &mut Line| {
+            for attached in arrivals.try_iter() {
+                line.attached(attached, clock.now());
+            }
+        };
+        arrive(line);
         ring.drain(RING_BATCH, |record| {
+            arrive(line);
             line.record(record, |_, change| match change {
                 ProcessChange::Forked | ProcessChange::Execed | ProcessChange::Loaded | ProcessChange::Exited => {
                     // A full queue of hints is hint enough.
@@ -286,6 +292,8 @@ impl RingEnd {
         let lost = (0..event::KINDS).map(|kind| self.counts.get(count::LOST + kind)).sum();
         self.vitals.records_lost.set(lost);
         self.vitals.map_full.set(self.counts.get(count::MAP_FULL));
+        self.vitals.probe_hits_wire.set(self.counts.get(count::HITS_WIRE));
+        self.vitals.probe_hits_engine.set(self.counts.get(count::HITS_ENGINE));
     }
 
     /// Never waits: what finds no room is counted; gauges leave room for finished requests.

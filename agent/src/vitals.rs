@@ -49,6 +49,10 @@ pub struct Vitals {
     pub bytes_truncated: Count,
     /// Failed inserts into the kernel side's maps.
     pub map_full: Count,
+    /// Hits of the probes on sockets and TLS.
+    pub probe_hits_wire: Count,
+    /// Hits of the probes on ZeroMQ.
+    pub probe_hits_engine: Count,
     /// HTTP requests begun.
     pub requests_seen: Count,
     /// Requests that ended in a record.

@@ -96,3 +96,24 @@ fn pressure_makes_preemptions_and_early_leavers() -> Result<()> {
     assert!(pairs.iter().any(|(_, truth)| truth.end == End::ClientGone && truth.status.is_none()));
     Ok(())
 }
+
+/// Holds the stand-in's messages against recordings of one version; what it says, and whether they are alike.
+fn held_against(version: &str) -> Result<Option<(bool, String)>> {
+    let Some(python) = gate::equipment()? else { return Ok(None) };
+    let output = python.standin().args(["recorded", &format!("fixtures/engine_core/{version}")]).output()?;
+    let said = [output.stdout, output.stderr].concat();
+    Ok(Some((output.status.success(), String::from_utf8_lossy(&said).into_owned())))
+}
+
+#[test]
+fn messages_have_the_shape_of_those_of_a_real_engine() -> Result<()> {
+    let Some((alike, said)) = held_against("0.32.0")? else { return Ok(()) };
+    assert!(alike, "{said}");
+    // What changed between two versions is named: the comparison sees positions and keys.
+    let Some((alike, said)) = held_against("0.24.0")? else { return Ok(()) };
+    assert!(!alike);
+    for place in ["add[3].watermarking: ours bool, recorded absent", "first[1][0][11]: ", "first[8]: ours str"] {
+        assert!(said.contains(place), "{place} is not in\n{said}");
+    }
+    Ok(())
+}

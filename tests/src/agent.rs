@@ -16,7 +16,8 @@ use tachograph::clock::Clock as _;
 use tachograph::clock::System;
 
 const START: Duration = Duration::from_secs(30);
-const STOP: Duration = Duration::from_secs(10);
+/// Each probe that is taken off waits for the kernel's grace periods, which are long on a busy machine.
+const STOP: Duration = Duration::from_secs(30);
 const EVERY: Duration = Duration::from_millis(100);
 const LIMIT: usize = 100_000;
 
@@ -48,10 +49,22 @@ impl Agent {
         Ok(Self { running, port })
     }
 
+    /// Where it listens.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// All finished requests as they are served, newest first.
+    pub fn requests(&self) -> Result<Vec<Value>> {
+        let page = http::get(self.port, &format!("/api/v1/requests?limit={LIMIT}"))?;
+        let mut answer: Value = serde_json::from_str(&page)?;
+        let requests = answer.get_mut("requests").map(Value::take);
+        Ok(serde_json::from_value(requests.context("no requests in the answer")?)?)
+    }
+
     /// The records of requests that these processes served, oldest first.
     pub fn records(&self, pids: &[u64]) -> Result<Vec<Record>> {
-        let answer: Value = serde_json::from_str(&http::get(self.port, &format!("/api/v1/requests?limit={LIMIT}"))?)?;
-        let requests = answer.get("requests").and_then(Value::as_array).context("no requests in the answer")?;
+        let requests = self.requests()?;
         let ours = requests.iter().rev().filter(|request| {
             request.pointer("/target/pid").and_then(Value::as_u64).is_some_and(|pid| pids.contains(&pid))
         });

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::path::PathBuf;
 
 const BTF: &str = "/sys/kernel/btf/vmlinux";
+const STACK: &str = "TACHOGRAPH_STACK";
 const VARIABLE: &str = "TACHOGRAPH_TESTS";
 
 /// What a kernel suite works with.
@@ -33,6 +34,17 @@ pub fn kernel() -> Result<Option<Tools>> {
 /// As [`kernel`].
 pub fn equipment() -> Result<Option<Python>> {
     open(Python::find())
+}
+
+/// What the suite of real programs needs: beside the tools, the folder that `cargo xtask setup` fills.
+///
+/// # Errors
+/// As [`kernel`].
+pub fn stack() -> Result<Option<(Tools, PathBuf)>> {
+    let named = std::env::var_os(STACK).ok_or_else(|| {
+        format!("the real programs are not there; `cargo xtask test` installs them and names their folder in {STACK}")
+    });
+    open(tools().and_then(|tools| Ok((tools, PathBuf::from(named?)))))
 }
 
 fn open<T>(found: Result<T, String>) -> Result<Option<T>> {

@@ -78,6 +78,21 @@ impl Running {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
+    /// As [`Running::words`], once they are `enough`; an error if that takes too long.
+    pub fn words_when(&mut self, within: Duration, enough: impl Fn(&str) -> bool) -> Result<String> {
+        let deadline = System.now().plus(within);
+        loop {
+            let words = self.words();
+            if enough(&words) {
+                return Ok(words);
+            }
+            if let Some(status) = self.child.try_wait()? {
+                bail!("{} ended too early: {status}\n{words}", self.name);
+            }
+            self.pause(deadline)?;
+        }
+    }
+
     fn end(&mut self, within: Duration) -> Result<ExitStatus> {
         if let Some(status) = self.child.try_wait()? {
             return Ok(status);

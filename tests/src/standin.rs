@@ -10,6 +10,7 @@ use anyhow::Context as _;
 use anyhow::Result;
 use anyhow::ensure;
 use serde::Deserialize;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -39,6 +40,16 @@ pub struct Stamp {
     pub joined: bool,
 }
 
+/// What a server said of tokens.
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub struct Usage {
+    /// Of the prompt.
+    pub prompt_tokens: u64,
+    /// Of the response; embeddings have none.
+    #[serde(default)]
+    pub completion_tokens: u64,
+}
+
 /// What the client saw of one request.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Seen {
@@ -46,6 +57,24 @@ pub struct Seen {
     pub kind: String,
     /// The hidden identity.
     pub temperature: f64,
+    /// The caller's span, where it told one.
+    #[serde(default)]
+    pub traceparent: Option<String>,
+    /// CLOCK_MONOTONIC nanoseconds just before and just after the request was sent.
+    #[serde(default)]
+    pub sent: Option<(u64, u64)>,
+    /// The status of the response.
+    #[serde(default)]
+    pub status: Option<u16>,
+    /// The id in the response.
+    #[serde(default)]
+    pub id: Option<String>,
+    /// The response's `usage`.
+    #[serde(default)]
+    pub usage: Option<Usage>,
+    /// Pieces of the response with text.
+    #[serde(default)]
+    pub content_chunks: u64,
     /// The first bytes with text; plain streams only.
     #[serde(default)]
     pub first_content: Option<Stamp>,
@@ -93,17 +122,7 @@ impl Standin {
     pub fn load(&mut self, scratch: &Scratch, mix: &str, first: u32) -> Result<Vec<Seen>> {
         let out = scratch.file(&format!("seen-{}.jsonl", self.loads));
         self.loads += 1;
-        let mut command = self.python.standin();
-        command.args(["load", "--port", &self.port.to_string(), "--first", &first.to_string()]);
-        command.args(["--seconds", &LOAD.as_secs().to_string(), "--mix", &format!("standin/mixes/{mix}.json")]);
-        command.arg("--out").arg(&out);
-        if self.wire == Wire::Tls {
-            command.arg("--tls");
-        }
-        let mut running = Running::start("the load", &mut command, scratch.file("load.log"))?;
-        let status = running.wait(LOAD.saturating_mul(2))?;
-        ensure!(status.success(), "the load failed: {}", running.words());
-        lines(&out)
+        send(&self.python, scratch, (self.port, self.wire), mix, first, &out)
     }
 
     /// Ends it; the truth about every request, and the widths of the brackets in words.
@@ -111,6 +130,28 @@ impl Standin {
         let words = self.running.stop(STOP)?;
         Ok((lines(&scratch.file("truth.jsonl"))?, words))
     }
+}
+
+/// Sends `standin/mixes/MIX.json` to whatever serves there; what the client saw is also written to `out`.
+pub fn send(
+    python: &Python,
+    scratch: &Scratch,
+    (port, wire): (u16, Wire),
+    mix: &str,
+    first: u32,
+    out: &Path,
+) -> Result<Vec<Seen>> {
+    let mut command = python.standin();
+    command.args(["load", "--port", &port.to_string(), "--first", &first.to_string()]);
+    command.args(["--seconds", &LOAD.as_secs().to_string(), "--mix", &format!("standin/mixes/{mix}.json")]);
+    command.arg("--out").arg(out);
+    if wire == Wire::Tls {
+        command.arg("--tls");
+    }
+    let mut running = Running::start("the load", &mut command, scratch.file("load.log"))?;
+    let status = running.wait(LOAD.saturating_mul(2))?;
+    ensure!(status.success(), "the load failed: {}", running.words());
+    lines(out)
 }
 
 fn certificate(scratch: &Scratch) -> Result<()> {

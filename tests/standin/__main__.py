@@ -1,10 +1,10 @@
-"""Command line in; the stand-in engine, the load client or the check of its messages out."""
+"""Command line in; the stand-in engine, the load client or a check of its messages out."""
 
 import os
 import sys
 from pathlib import Path
 
-COMMANDS = "serve | load | selfcheck"
+COMMANDS = "serve | load | selfcheck | recorded"
 
 
 def main() -> int:
@@ -21,6 +21,10 @@ def main() -> int:
         from standin import selfcheck
 
         return selfcheck.main()
+    if command == "recorded":
+        from standin import recorded
+
+        return recorded.main(arguments)
     print(f"usage: python -m standin {COMMANDS}", file=sys.stderr)
     return 2
 

@@ -78,9 +78,14 @@ def _step(scheduler: Scheduler, aborts: "queue.SimpleQueue[Any]", outbox: "queue
     scheduler.stamp(outputs, at)
     stats = scheduler.stats()
     if outputs or stats:
-        outbox.put(messages.Outputs(outputs=outputs, scheduler_stats=stats, timestamp=at))
+        outbox.put(message(outputs, stats, at))
     if not scheduler.live and stats:
-        outbox.put(messages.Outputs(scheduler_stats=scheduler.stats()))
+        outbox.put(message([], scheduler.stats(), time.monotonic()))
+
+
+def message(outputs: list[messages.Output], stats: messages.SchedulerStats | None, at: float) -> messages.Outputs:
+    """What a step sends."""
+    return messages.Outputs(outputs=outputs, scheduler_stats=stats, timestamp=at, weight_version="default")
 
 
 def _read(address: str, inbox: "queue.SimpleQueue[Any]", aborts: "queue.SimpleQueue[Any]") -> None:

@@ -28,6 +28,22 @@ def token_text(token: int) -> str:
     return f" t{token}"
 
 
+def request(prompt: "Prompt", engine_id: str, pooling: bool) -> messages.Request:
+    """The payload of the ADD for one of a prompt's children."""
+    return messages.Request(
+        request_id=engine_id,
+        prompt_token_ids=[token % 50_000 for token in range(prompt.tokens)],
+        mm_features=None,
+        sampling_params=None if pooling else prompt.params,
+        pooling_params={"task": "embed"} if pooling else None,
+        arrival_time=time.time(),
+        lora_request=None,
+        cache_salt=None,
+        data_parallel_rank=None,
+        external_req_id=prompt.external_id,
+    )
+
+
 class Delta:
     """What is new for one choice."""
 
@@ -113,19 +129,7 @@ class Engine:
             prompt.children.append(child)
             self._children[child.id] = child
         for child in prompt.children:
-            request = messages.Request(
-                request_id=child.id,
-                prompt_token_ids=[token % 50_000 for token in range(prompt.tokens)],
-                mm_features=None,
-                sampling_params=None if pooling else prompt.params,
-                pooling_params={"task": "embed"} if pooling else None,
-                arrival_time=time.time(),
-                lora_request=None,
-                cache_salt=None,
-                data_parallel_rank=None,
-                external_req_id=prompt.external_id,
-            )
-            await self._send(messages.ADD, request)
+            await self._send(messages.ADD, request(prompt, child.id, pooling))
 
     async def abort(self, prompts: list[Prompt]) -> None:
         """Tells the engine to forget whoever has not ended."""

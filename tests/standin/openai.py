@@ -56,7 +56,7 @@ class Ask:
         return self.id if self.chat else f"{self.id}-{index}"
 
     def params(self, prompt: int, scenario: Scenario) -> dict[str, Any]:
-        """Sampling parameters as vLLM sends them: what has its default is left out."""
+        """Sampling parameters as vLLM sends them: what has its default is left out, and some of what has it is not."""
         body = self.body
         temperature = float(body.get("temperature", 1.0))
         params: dict[str, Any] = {"temperature": temperature}
@@ -69,11 +69,19 @@ class Ask:
             ("repetition_penalty", body.get("repetition_penalty")),
             ("top_k", body.get("top_k")),
             ("seed", body.get("seed")),
-            ("stop", self.stop or None),
+            ("watermarking", False),
+            ("min_p", 0.0),
+            ("stop", self.stop),
+            ("stop_token_ids", []),
+            ("ignore_eos", body.get("ignore_eos")),
             ("max_tokens", limit),
             ("logprobs", (body.get("top_logprobs") or 0) if body.get("logprobs") else None),
             ("prompt_logprobs", body.get("prompt_logprobs")),
             ("output_kind", 1 if self.stream else 2),
+            ("skip_clone", True),
+            ("_all_stop_token_ids", [2]),
+            ("bad_words", []),
+            ("skip_reading_prefix_cache", False),
             ("extra_args", self.extra or None),
         ):
             if value is not None:

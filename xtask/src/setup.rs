@@ -4,6 +4,7 @@ use crate::bpf;
 use crate::bpf::Toolchain;
 use crate::bpf::Tools;
 use crate::debian;
+use crate::stack;
 use crate::step::cache;
 use crate::step::cargo;
 use crate::step::output;
@@ -22,7 +23,8 @@ use std::process::Command;
 /// Everything but the real vLLM.
 pub(crate) fn all() -> Result<()> {
     build_tools()?;
-    standin().map(drop)
+    standin()?;
+    stack::environment().map(drop)
 }
 
 /// What builds the eBPF object: a compiler with its own `core`, and bpf-linker.

@@ -3,6 +3,7 @@
 use crate::agent;
 use crate::agent::Profile;
 use crate::setup;
+use crate::stack;
 use crate::step::cargo;
 use crate::step::is_root;
 use crate::step::output;
@@ -16,8 +17,9 @@ use std::process::Command;
 
 /// Everything that needs no vLLM.
 pub(crate) fn plain() -> Result<()> {
-    setup::all()?;
+    setup::build_tools()?;
     let standin = setup::standin()?;
+    let stack = stack::environment()?;
     let agent = agent::build(Profile::Release)?;
 
     step("format", || run(cargo().args(["fmt", "--all", "--check"])))?;
@@ -30,12 +32,14 @@ pub(crate) fn plain() -> Result<()> {
         run(clippy.env("RUSTFLAGS", "-C panic=abort"))
     })?;
     step("unit, layout and doc tests", || run(cargo().args(["test", "--workspace", "--exclude", "agent-tests"])))?;
+    step("micro-benchmarks, once each", || run(cargo().args(["test", "-p", "tachograph", "--bench", "line"])))?;
     step("tests of the harness", || run(cargo().args(["test", "-p", "agent-tests", "--lib"])))?;
     for suite in suites()?.iter().filter(|suite| *suite != "vllm") {
         step(&format!("suite {suite}"), || {
             let mut test = cargo();
             test.args(["test", "-p", "agent-tests", "--test", suite]);
             test.env("TACHOGRAPH_BIN", &agent).env("TACHOGRAPH_STANDIN_PYTHON", &standin);
+            test.env("TACHOGRAPH_STACK", &stack);
             if !is_root() {
                 test.env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER", "sudo -E");
                 test.env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER", "sudo -E");
@@ -48,7 +52,7 @@ pub(crate) fn plain() -> Result<()> {
 
 /// The suite against a real vLLM.
 pub(crate) fn vllm() -> Result<()> {
-    let environment = vllm::environment()?;
+    let environment = vllm::environment(vllm::VERSION)?;
     let agent = agent::build(Profile::Release)?;
     step("suite vllm", || {
         let mut test = cargo();

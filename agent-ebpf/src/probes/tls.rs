@@ -1,6 +1,7 @@
 //! Plaintext at the TLS library: `int SSL_read_ex(SSL *, void *, size_t, size_t *)`,
 //! `int SSL_read(SSL *, void *, int)`, `SSL_write_ex`, `SSL_write`, `int SSL_do_handshake(SSL *)`,
-//! `void SSL_free(SSL *)`.
+//! `void SSL_free(SSL *)`. `int SSL_get_error(const SSL *, int)` is where a peer's farewell shows, and
+//! `int SSL_shutdown(SSL *)` is the server's own: the sockets tell of either only later.
 //!
 //! Entry keeps the arguments, the `ret` instructions emit; no return probe. Which connection a session
 //! belongs to is learnt from the socket that its thread read last: inside the very call where the
@@ -10,9 +11,11 @@
 use super::socket::Done;
 use super::socket::Moving;
 use super::socket::done;
+use super::socket::over;
 use crate::emit;
 use crate::maps;
 use agent_ebpf::event::Kind;
+use agent_ebpf::event::closed;
 use agent_ebpf::map::ConnKey;
 use agent_ebpf::map::ConnState;
 use agent_ebpf::map::TlsConn;
@@ -25,9 +28,12 @@ use aya_ebpf::helpers::bpf_probe_read_user;
 use aya_ebpf::macros::uprobe;
 use aya_ebpf::programs::ProbeContext;
 
+/// The peer has said that it sends no more.
+const SSL_ERROR_ZERO_RETURN: i64 = 6;
+
 #[uprobe]
 pub(crate) fn tls(ctx: ProbeContext) -> u32 {
-    let Some(Done { op, args, result, entered_ns, .. }) = done(&ctx) else { return 0 };
+    let Some(Done { op, args, result, entered_ns }) = done(&ctx) else { return 0 };
     let thread = bpf_get_current_pid_tgid();
     let session = TlsKey { ssl: args.a, pid: (thread >> 32) as u32, pad: 0 };
     if op == op::TLS_FREE {
@@ -38,12 +44,22 @@ pub(crate) fn tls(ctx: ProbeContext) -> u32 {
         learn(&session, thread, 0);
         return 0;
     }
+    if op == op::TLS_ERROR || op == op::TLS_SHUTDOWN {
+        let how = if op == op::TLS_SHUTDOWN { closed::LOCAL } else { closed::PEER };
+        if (op == op::TLS_SHUTDOWN || result == SSL_ERROR_ZERO_RETURN)
+            && let Some((fd, _)) = known(&session)
+        {
+            over(fd, how);
+        }
+        return 0;
+    }
     let moved = match op {
         op::TLS_READ_EX | op::TLS_WRITE_EX if result == 1 => {
             // SAFETY: the helper checks the user address.
             unsafe { bpf_probe_read_user(args.d as *const i64) }.unwrap_or(0)
         }
-        op::TLS_READ | op::TLS_WRITE => result,
+        // Of an `int` the upper half of the register is left over.
+        op::TLS_READ | op::TLS_WRITE => (result as i32).into(),
         _ => 0,
     };
     if moved <= 0 {

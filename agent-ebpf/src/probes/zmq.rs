@@ -26,7 +26,7 @@ const TYPE_RECEIVED: u8 = 105;
 
 #[uprobe]
 pub(crate) fn zmq_send(ctx: ProbeContext) -> u32 {
-    maps::count(count::HITS, 1);
+    maps::count(count::HITS_ENGINE, 1);
     let args = regs::args(&ctx);
     let Some((data, size)) = contents(args.a) else { return 0 };
     if size < limits::FRAME_OUT_MIN {
@@ -48,7 +48,7 @@ pub(crate) fn zmq_send(ctx: ProbeContext) -> u32 {
 
 #[uprobe]
 pub(crate) fn zmq_recv(_ctx: ProbeContext) -> u32 {
-    maps::count(count::HITS, 1);
+    maps::count(count::HITS_ENGINE, 1);
     if let Some(thread) = thread() {
         // SAFETY: a live map value, used by this very thread.
         let thread = unsafe { &mut *thread };
@@ -60,7 +60,7 @@ pub(crate) fn zmq_recv(_ctx: ProbeContext) -> u32 {
 
 #[uprobe]
 pub(crate) fn zmq_data(ctx: ProbeContext) -> u32 {
-    maps::count(count::HITS, 1);
+    maps::count(count::HITS_ENGINE, 1);
     let Some(thread) = maps::ZMQ_THREADS.get_ptr_mut(&bpf_get_current_pid_tgid()) else { return 0 };
     let message = regs::args(&ctx).a;
     // SAFETY: a live map value, used by this very thread.
@@ -86,6 +86,9 @@ fn thread() -> Option<*mut ZmqThread> {
     let id = bpf_get_current_pid_tgid();
     if let Some(thread) = maps::ZMQ_THREADS.get_ptr_mut(&id) {
         return Some(thread);
+    }
+    if !maps::traced((id >> 32) as u32) {
+        return None;
     }
     let new = ZmqThread { reported: 0, seq_out: 0, seq_in: 0, receives: 0, pad: 0 };
     if maps::ZMQ_THREADS.insert(&id, &new, 0).is_err() {

@@ -11,7 +11,12 @@ pub enum Place {
     /// A `ret` instruction.
     Return(u64),
     /// A jump out of the function.
-    TailJump(u64),
+    TailJump {
+        /// The jump.
+        at: u64,
+        /// Where it goes, from the function's start too; what lies before that wraps around.
+        to: u64,
+    },
 }
 
 /// Every such place of a function, in order.
@@ -36,7 +41,7 @@ pub fn places(code: &[u8]) -> Vec<Place> {
             && instruction.op0_kind() == OpKind::NearBranch64
             && instruction.near_branch_target() >= end
         {
-            found.push(Place::TailJump(instruction.ip()));
+            found.push(Place::TailJump { at: instruction.ip(), to: instruction.near_branch_target() });
         }
     }
     found
@@ -63,7 +68,7 @@ mod tests {
                 &[Place::AfterSyscall(7), Place::Return(7)],
             ),
             ("xor eax,eax; ret; nop; ret", &[0x31, 0xc0, 0xc3, 0x90, 0xc3], &[Place::Return(2), Place::Return(4)]),
-            ("jmp far beyond", &[0xe9, 0x00, 0x10, 0, 0], &[Place::TailJump(0)]),
+            ("jmp far beyond", &[0xe9, 0x00, 0x10, 0, 0], &[Place::TailJump { at: 0, to: 0x1005 }]),
             ("jmp to itself", &[0xeb, 0xfe], &[]),
             ("cut in the middle of an instruction", &[0xb8, 1, 0], &[]),
         ];

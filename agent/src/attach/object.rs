@@ -2,9 +2,19 @@
 
 use super::plan::Probe;
 use super::plan::Skip;
+use agent_ebpf::limits;
+use agent_ebpf::map::Call;
+use agent_ebpf::map::ConnKey;
+use agent_ebpf::map::ConnState;
+use agent_ebpf::map::LastRead;
 use agent_ebpf::map::TargetState;
+use agent_ebpf::map::TlsConn;
+use agent_ebpf::map::TlsKey;
+use agent_ebpf::map::ZmqThread;
+use agent_ebpf::map::pid_of_thread;
 use aya::Ebpf;
 use aya::EbpfLoader;
+use aya::Pod;
 use aya::VerifierLogLevel;
 use aya::maps::HashMap;
 use aya::maps::MapData;
@@ -21,8 +31,8 @@ use thiserror::Error;
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/probes.o"));
 
-const UPROBES: [&str; 8] =
-    ["socket_flat", "socket_vector", "socket_life", "tls", "zmq_send", "zmq_recv", "zmq_data", "loaded"];
+const UPROBES: [&str; 9] =
+    ["socket_flat", "socket_vector", "socket_life", "tls", "zmq_send", "zmq_recv", "zmq_data", "loaded", "empty"];
 const TRACEPOINTS: [(&str, &str); 3] =
     [("forked", "sched_process_fork"), ("execed", "sched_process_exec"), ("exited", "sched_process_exit")];
 
@@ -50,7 +60,17 @@ pub struct Config {
 pub struct Object {
     bpf: Ebpf,
     targets: HashMap<MapData, u32, TargetState>,
+    kept: Kept,
     skips: Vec<Skip>,
+}
+
+/// What the kernel side keeps of the processes it traces.
+struct Kept {
+    conns: HashMap<MapData, ConnKey, ConnState>,
+    sessions: HashMap<MapData, TlsKey, TlsConn>,
+    last_reads: HashMap<MapData, u64, LastRead>,
+    calls: HashMap<MapData, u64, Call>,
+    zmq_threads: HashMap<MapData, u64, ZmqThread>,
 }
 
 /// The kernel side's counts.
@@ -97,6 +117,7 @@ impl Object {
         let keep_losses = u8::from(config.keep_losses);
         let mut bpf = EbpfLoader::new()
             .map_max_entries("EVENTS", config.ring_bytes)
+            .map_max_entries("LOSSES", if config.keep_losses { limits::CONNECTIONS } else { 1 })
             .verifier_log_level(VerifierLogLevel::VERBOSE | VerifierLogLevel::STATS)
             .override_global("KEEP_LOSSES", &keep_losses, true)
             .load(OBJECT)
@@ -118,7 +139,14 @@ impl Object {
         let ring = take(&mut bpf, "EVENTS", RingBuf::try_from)?;
         let counts = take(&mut bpf, "COUNTS", PerCpuArray::try_from)?;
         let targets = take(&mut bpf, "TARGETS", HashMap::try_from)?;
-        Ok((Self { bpf, targets, skips }, ring, Counts(counts)))
+        let kept = Kept {
+            conns: take(&mut bpf, "CONNS", HashMap::try_from)?,
+            sessions: take(&mut bpf, "SESSIONS", HashMap::try_from)?,
+            last_reads: take(&mut bpf, "LAST_READ", HashMap::try_from)?,
+            calls: take(&mut bpf, "CALLS", HashMap::try_from)?,
+            zmq_threads: take(&mut bpf, "ZMQ_THREADS", HashMap::try_from)?,
+        };
+        Ok((Self { bpf, targets, kept, skips }, ring, Counts(counts)))
     }
 
     /// Programs that the kernel refused.
@@ -136,11 +164,20 @@ impl Object {
         self.targets.insert(&pid, &state, 0).map_err(|error| chain(&error))
     }
 
-    /// The kernel side forgets a process.
+    /// The kernel side forgets a process and frees what it kept of it.
+    ///
+    /// The process leaves the table of targets first: for what is not in there nothing new is kept.
     pub fn forget(&mut self, pid: u32) {
         if self.targets.remove(&pid).is_err() {
             tracing::debug!(pid, "was not followed");
         }
+        let Kept { conns, sessions, last_reads, calls, zmq_threads } = &mut self.kept;
+        let freed = free(conns, |key| key.pid == pid)
+            + free(sessions, |key| key.pid == pid)
+            + free(last_reads, |thread| pid_of_thread(*thread) == pid)
+            + free(calls, |thread| pid_of_thread(*thread) == pid)
+            + free(zmq_threads, |thread| pid_of_thread(*thread) == pid);
+        tracing::debug!(pid, freed, "forgotten");
     }
 
     /// Attaches one probe to one process; dropping the link detaches it. Never a return probe.
@@ -158,6 +195,14 @@ impl Object {
         let id = program.attach(point, &probe.path, scope).map_err(|error| chain(&error))?;
         program.take_link(id).map_err(|error| chain(&error))
     }
+}
+
+/// Removes the entries whose key fits; gives how many there were.
+fn free<K: Pod, V: Pod>(map: &mut HashMap<MapData, K, V>, fits: impl Fn(&K) -> bool) -> usize {
+    // A key that leaves under the walk makes it begin again: so many steps show all of a full table.
+    let steps = 2 * usize::try_from(limits::CONNECTIONS).unwrap_or(usize::MAX);
+    let keys: Vec<K> = map.keys().take(steps).filter_map(Result::ok).filter(fits).collect();
+    keys.iter().filter(|key| map.remove(*key).is_ok()).count()
 }
 
 fn program<'a, P>(bpf: &'a mut Ebpf, name: &str) -> Result<&'a mut P, String>

@@ -97,7 +97,9 @@ const LIBSSL: &[Hook] = &[
     hook("SSL_read", "tls", op::TLS_READ, At::Result, Need::May),
     hook("SSL_write_ex", "tls", op::TLS_WRITE_EX, At::Result, Need::May),
     hook("SSL_write", "tls", op::TLS_WRITE, At::Result, Need::May),
+    hook("SSL_get_error", "tls", op::TLS_ERROR, At::Result, Need::May),
     hook("SSL_do_handshake", "tls", op::TLS_HANDSHAKE, At::Entry, Need::May),
+    hook("SSL_shutdown", "tls", op::TLS_SHUTDOWN, At::Entry, Need::May),
     hook("SSL_free", "tls", op::TLS_FREE, At::Entry, Need::May),
 ];
 
@@ -143,7 +145,17 @@ fn place(object: &Object, hooks: &[&Hook], functions: &BTreeMap<String, Function
             }
             continue;
         };
-        for (distance, site) in sites(hook.at, &function.code) {
+        // What goes on in a function that is hooked itself (musl's recv) is seen there.
+        let goes_on = |to: u64| {
+            let target = function.file_offset.wrapping_add(to);
+            functions.values().any(|other| other.file_offset == target)
+        };
+        let sites = sites(hook.at, &function.code, goes_on);
+        if sites.is_none() {
+            let why = "no place in its code shows its result".to_owned();
+            skips.push(Skip { what: format!("{} {}", object.name, hook.function), why });
+        }
+        for (distance, site) in sites.unwrap_or_default() {
             let probe = Probe {
                 program: hook.program,
                 function: hook.function,
@@ -161,35 +173,39 @@ fn place(object: &Object, hooks: &[&Hook], functions: &BTreeMap<String, Function
     (probes, skips)
 }
 
-/// After `syscall` where there is one, else at `ret`, else at the tail jump, else the entry alone.
-fn sites(at: At, code: &[u8]) -> Vec<(u64, u64)> {
+/// After `syscall` where there is one, else at `ret`, else at the tail jump; `None` where none is found:
+/// a length asked for is no length moved.
+fn sites(at: At, code: &[u8], goes_on: impl Fn(u64) -> bool) -> Option<Vec<(u64, u64)>> {
     if at == At::Entry {
-        return vec![(0, site::ENTRY_ONLY)];
+        return Some(vec![(0, site::ENTRY_ONLY)]);
     }
     let places = code::places(code);
     let of = |pick: fn(&Place) -> Option<(u64, u64)>| places.iter().filter_map(pick).collect::<Vec<_>>();
     let after = of(|place| match place {
         Place::AfterSyscall(at) => Some((*at, site::AFTER_SYSCALL)),
-        Place::Return(_) | Place::TailJump(_) => None,
+        Place::Return(_) | Place::TailJump { .. } => None,
     });
     if !after.is_empty() {
-        return after;
+        return Some(after);
     }
     let mut ends = of(|place| match place {
         Place::Return(at) => Some((*at, site::RETURN)),
-        Place::AfterSyscall(_) | Place::TailJump(_) => None,
+        Place::AfterSyscall(_) | Place::TailJump { .. } => None,
     });
     if ends.is_empty() {
-        ends = of(|place| match place {
-            Place::TailJump(at) => Some((*at, site::TAIL_JUMP)),
-            Place::AfterSyscall(_) | Place::Return(_) => None,
-        });
+        for place in &places {
+            match *place {
+                Place::TailJump { to, .. } if goes_on(to) => return Some(Vec::new()),
+                Place::TailJump { at, .. } => ends.push((at, site::TAIL_JUMP)),
+                Place::AfterSyscall(_) | Place::Return(_) => {}
+            }
+        }
     }
     if ends.is_empty() {
-        return vec![(0, site::ENTRY_ONLY)];
+        return None;
     }
     ends.insert(0, (0, site::ENTRY));
-    ends
+    Some(ends)
 }
 
 #[cfg(all(test, target_arch = "x86_64"))]
@@ -198,11 +214,33 @@ mod tests {
 
     #[test]
     fn one_hit_after_syscall_is_preferred_to_two() {
-        assert_eq!(sites(At::Result, &[0x0f, 0x05, 0xc3]), [(2, site::AFTER_SYSCALL)]);
-        assert_eq!(sites(At::Result, &[0x90, 0xc3]), [(0, site::ENTRY), (1, site::RETURN)]);
-        assert_eq!(sites(At::Result, &[0xe9, 0, 0x10, 0, 0]), [(0, site::ENTRY), (0, site::TAIL_JUMP)]);
-        assert_eq!(sites(At::Result, &[0x90]), [(0, site::ENTRY_ONLY)]);
-        assert_eq!(sites(At::Entry, &[0x0f, 0x05, 0xc3]), [(0, site::ENTRY_ONLY)]);
+        const JUMP: [u8; 5] = [0xe9, 0, 0x10, 0, 0];
+        let found = |at, code: &[u8]| sites(at, code, |_| false).unwrap();
+        assert_eq!(found(At::Result, &[0x0f, 0x05, 0xc3]), [(2, site::AFTER_SYSCALL)]);
+        assert_eq!(found(At::Result, &[0x90, 0xc3]), [(0, site::ENTRY), (1, site::RETURN)]);
+        assert_eq!(found(At::Result, &JUMP), [(0, site::ENTRY), (0, site::TAIL_JUMP)]);
+        assert_eq!(found(At::Entry, &[0x0f, 0x05, 0xc3]), [(0, site::ENTRY_ONLY)]);
+        assert_eq!(sites(At::Result, &[0x90], |_| false), None);
+        assert_eq!(sites(At::Result, &JUMP, |to| to == 0x1005), Some(Vec::new()));
+    }
+
+    #[test]
+    fn a_jump_into_a_hooked_function_is_seen_there_and_a_function_without_an_end_nowhere() {
+        let object = Object { kind: ObjectKind::Libc, path: PathBuf::new(), name: "libc".to_owned() };
+        let hooks: Vec<&Hook> =
+            LIBC.iter().filter(|hook| ["recv", "recvfrom", "read"].contains(&hook.function)).collect();
+        let function = |file_offset, code: &[u8]| Function { file_offset, code: code.to_vec() };
+        let functions = BTreeMap::from([
+            // As in musl: recv goes on in recvfrom, which lies a little further.
+            ("recv".to_owned(), function(0x100, &[0xeb, 0x0e])),
+            ("recvfrom".to_owned(), function(0x110, &[0x90, 0xc3])),
+            ("read".to_owned(), function(0x120, &[0x90])),
+        ]);
+        let (probes, skips) = place(&object, &hooks, &functions);
+        let offsets: Vec<u64> = probes.iter().map(|probe| probe.file_offset).collect();
+        assert_eq!(offsets, [0x110, 0x111]);
+        let skipped: Vec<&str> = skips.iter().map(|skip| skip.what.as_str()).collect();
+        assert_eq!(skipped, ["libc read"]);
     }
 
     #[test]

@@ -12,16 +12,24 @@ use std::path::PathBuf;
 /// The objects of a process, and how it closes descriptors.
 pub fn of(process: &Process) -> (BTreeSet<Object>, Closes) {
     let pid = process.id.pid;
-    let paths = procfs::mapped_files(pid);
+    let (root, paths) = (procfs::root(pid), procfs::mapped_files(pid));
     let python_or_node = ["python", "node"].iter().any(|name| process.exe_name().starts_with(name));
     let libuv = paths.iter().any(|path| path.contains("uvloop") || path.contains("libuv"));
     let closes = if python_or_node || libuv { Closes::BySyscall } else { Closes::ByClose };
-    let mut objects: BTreeSet<Object> =
-        paths.iter().flat_map(|path| kinds(path).into_iter().map(|kind| object(pid, kind, path))).collect();
+    let mut objects: BTreeSet<Object> = paths
+        .iter()
+        .flat_map(|path| kinds(path).into_iter().map(|kind| object(pid, kind, inside(&root, path))))
+        .collect();
     if !process.exe.is_empty() {
-        objects.insert(object(pid, ObjectKind::Executable, &process.exe));
+        objects.insert(object(pid, ObjectKind::Executable, inside(&root, &process.exe)));
     }
     (objects, closes)
+}
+
+/// A path as a process below `root` names it. The kernel gives paths as the reader sees them, which for
+/// a process under chroot is from the host's root on.
+fn inside<'path>(root: &str, path: &'path str) -> &'path str {
+    path.strip_prefix(root.trim_end_matches('/')).filter(|rest| rest.starts_with('/')).unwrap_or(path)
 }
 
 fn object(pid: Pid, kind: ObjectKind, path: &str) -> Object {
@@ -53,6 +61,19 @@ fn kinds(path: &str) -> Vec<ObjectKind> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn paths_below_a_root_of_its_own() {
+        for (root, path, expected) in [
+            ("/", "/usr/bin/server", "/usr/bin/server"),
+            ("/srv/jail", "/srv/jail/usr/bin/server", "/usr/bin/server"),
+            ("/srv/jail", "/srv/jail2/server", "/srv/jail2/server"),
+            ("/srv/jail", "/usr/bin/server", "/usr/bin/server"),
+            ("", "/usr/bin/server", "/usr/bin/server"),
+        ] {
+            assert_eq!(inside(root, path), expected, "{root} {path}");
+        }
+    }
 
     #[test]
     fn names_of_libraries() {

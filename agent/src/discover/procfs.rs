@@ -30,7 +30,12 @@ fn read(it: &process::Process) -> Option<Process> {
     })
 }
 
-/// The files that a process has mapped, as it names them.
+/// The root of a process as the host names it; `/` also where the process has mounts of its own.
+pub fn root(pid: Pid) -> String {
+    open(pid).and_then(|it| it.root().ok()).map(|path| path.display().to_string()).unwrap_or_default()
+}
+
+/// The files that a process has mapped, as the host names them; as the process does where it has mounts of its own.
 pub fn mapped_files(pid: Pid) -> BTreeSet<String> {
     let Some(maps) = open(pid).and_then(|it| it.maps().ok()) else { return BTreeSet::new() };
     let paths = maps.into_iter().filter_map(|map| match map.pathname {

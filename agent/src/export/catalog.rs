@@ -196,6 +196,8 @@ vitals! {
     "records_undecoded", "Ring records that are no record of ours: unknown kind, wrong size.";
     "bytes_truncated", "Bytes that a call moved and a cap kept from being copied.";
     "map_full", "Failed inserts into the kernel side's maps.";
+    "probe_hits_wire", "Hits of the probes on sockets and TLS.";
+    "probe_hits_engine", "Hits of the probes on ZeroMQ.";
     "requests_seen", "HTTP requests begun.";
     "requests_recorded", "Requests that ended in a record.";
     "requests_incomplete", "Records that are marked incomplete.";

@@ -89,16 +89,20 @@ impl Decoder {
             Kind::Execed => each(Event::Process { pid, at, change: ProcessChange::Execed }),
             Kind::Loaded => each(Event::Process { pid, at, change: ProcessChange::Loaded }),
             Kind::Exited => {
-                self.conns.retain(|conn, _| conn.pid != pid);
-                self.threads.retain(|(engine, _, _), _| *engine != pid);
+                self.forget(pid);
                 each(Event::Process { pid, at, change: ProcessChange::Exited });
             }
         }
         vitals.bytes_truncated.add(header.missing.into());
     }
 
-    /// Records missing before number `seq` of a connection. The first one seen starts the count: what
-    /// was lost before it, nobody could have used.
+    /// Forgets the numbers of a process: the kernel side has, and would begin again.
+    pub fn forget(&mut self, pid: Pid) {
+        self.conns.retain(|conn, _| conn.pid != pid);
+        self.threads.retain(|(engine, _, _), _| *engine != pid);
+    }
+
+    /// Records missing before number `seq` of a connection, which begins with 0.
     fn gap(&mut self, conn: Conn, seq: u32, vitals: &Vitals) -> u32 {
         if !self.conns.contains_key(&conn) && self.conns.len() >= self.most {
             vitals.evicted.add(self.conns.len() as u64);
@@ -115,5 +119,45 @@ impl Decoder {
         }
         let expected = self.threads.insert(thread, seq.wrapping_add(1)).unwrap_or(0);
         seq.wrapping_sub(expected)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use zerocopy::IntoBytes as _;
+
+    #[test]
+    fn a_process_that_was_left_and_is_followed_again_begins_with_0() {
+        let mut decoder = Decoder::new(8);
+        let vitals = Vitals::default();
+        let losses = |decoder: &mut Decoder, seq| {
+            let header = Header {
+                at_ns: 1,
+                opened_ns: 0,
+                pid: 7,
+                tid: 8,
+                fd: -1,
+                seq,
+                offset: 0,
+                len: 0,
+                total: 0,
+                missing: 0,
+                result: 0,
+                kind: Kind::FrameOut,
+                flags: 0,
+                pad: [0; 2],
+            };
+            let mut lost = 0;
+            decoder.push(header.as_bytes(), &vitals, |event| {
+                if let Event::FramesLost { records, .. } = event {
+                    lost += records;
+                }
+            });
+            lost
+        };
+        assert_eq!([0, 1, 4].map(|seq| losses(&mut decoder, seq)), [0, 0, 2]);
+        decoder.forget(Pid(7));
+        assert_eq!(losses(&mut decoder, 0), 0);
     }
 }

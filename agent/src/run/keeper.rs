@@ -2,6 +2,8 @@
 
 use crate::attach::Attach;
 use crate::attach::Attached;
+use crate::clock::Clock as _;
+use crate::clock::System;
 use crate::correlate::TargetView;
 use crate::correlate::state::Correlator;
 use crate::discover::Discover;
@@ -22,6 +24,13 @@ use tokio::sync::watch;
 
 /// After a hint, the time in which more hints are taken with it. A new process has its title by then.
 const SETTLE: Duration = Duration::from_millis(20);
+
+/// Of the time between two looks, hints leave this many times what a look took: a storm of new
+/// processes costs some tenth of one processor.
+const REST: u32 = 9;
+
+/// The longest such rest: an engine that starts is not kept waiting.
+const REST_MOST: Duration = Duration::from_millis(250);
 
 /// vLLM's own default.
 const VLLM_PORT: u16 = 8_000;
@@ -51,10 +60,12 @@ impl Keeper {
     /// Looks and attaches until the sender of hints is gone; then everything is detached.
     pub fn run(mut self, hints: &Receiver<()>) {
         loop {
+            let began = System.now();
             self.look();
+            let took = Duration::from_nanos(System.now().since(began).unwrap_or(0));
             match hints.recv_timeout(self.interval) {
                 Ok(()) => {
-                    thread::sleep(SETTLE);
+                    thread::sleep(SETTLE.max((took * REST).min(REST_MOST)));
                     while hints.try_recv().is_ok() {}
                 }
                 Err(RecvTimeoutError::Timeout) => {}

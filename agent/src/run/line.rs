@@ -62,6 +62,7 @@ impl Line {
                 Message::Appeared { process, engine, kind, role, at, late }
             }
             Attached::Left(pid) => {
+                self.decoder.forget(pid);
                 let exit = Event::Process { pid, at, change: ProcessChange::Exited };
                 self.stream.push(&exit, &self.vitals, &mut self.messages);
                 for message in self.messages.drain(..) {

@@ -1,5 +1,7 @@
 //! Frames of several vLLM versions in, the same messages out; broken bytes in, marks and counts out.
 
+mod recorded;
+
 use super::Config;
 use super::EngineCore;
 use crate::clock::MonoNs;
@@ -36,6 +38,7 @@ const OUTPUTS: &[u8] = fixture!("0.32.0/outputs.bin");
 /// An engine core's reader with what it made so far.
 struct Bench {
     core: EngineCore,
+    at: MonoNs,
     vitals: Vitals,
     out: Vec<Message>,
 }
@@ -46,12 +49,12 @@ impl Bench {
     }
 
     fn with(config: Config) -> Self {
-        Self { core: EngineCore::new(config), vitals: Vitals::default(), out: Vec::new() }
+        Self { core: EngineCore::new(config), at: AT, vitals: Vitals::default(), out: Vec::new() }
     }
 
     fn piece(&mut self, way: Way, bytes: &[u8], offset: usize, total: usize, more: bool) {
         let (offset, total) = (u32::try_from(offset).unwrap(), u32::try_from(total).unwrap());
-        let event = Event::Frame { engine: ENGINE, tid: 8, way, at: AT, bytes, offset, total, more };
+        let event = Event::Frame { engine: ENGINE, tid: 8, way, at: self.at, bytes, offset, total, more };
         self.core.push(&event, &self.vitals, &mut self.out);
     }
 
@@ -92,6 +95,11 @@ impl Bench {
             other => panic!("not an engine's message: {other:?}"),
         };
         self.out.iter().map(letter).collect()
+    }
+
+    fn at(mut self, at: MonoNs) -> Self {
+        self.at = at;
+        self
     }
 
     fn step(&self) -> &Step {

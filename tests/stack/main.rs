@@ -1,0 +1,9 @@
+//! Programs of other people against the agent: Prometheus, an OTLP receiver, another server.
+
+#![expect(clippy::indexing_slicing, reason = "JSON that lacks a key gives null, which the tests then do not accept")]
+#![expect(clippy::float_cmp, reason = "counts and copied values are exact, or wrong")]
+
+mod llama;
+mod otlp;
+mod programs;
+mod prometheus;
