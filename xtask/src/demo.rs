@@ -123,12 +123,16 @@ fn show(
             client = Running::start("load", &mut load(engine, python, serves, logs), logs)?;
         }
         let answer = ask(listens, &format!("/api/v1/requests?limit={LIMIT}"))?;
-        screen.show(answer.get("requests").and_then(Value::as_array).context("no requests in the answer")?);
+        let requests = answer.get("requests").and_then(Value::as_array).context("no requests in the answer")?;
+        // The agent sees every engine of this machine; this is about one of them.
+        let ours = |request: &&Value| request.pointer("/target/engine/pid").is_some_and(|pid| *pid == server.pid());
+        screen.show(&requests.iter().filter(ours).collect::<Vec<_>>());
     }
     if screen.requests() == 0 && !stop.load(Ordering::Relaxed) {
         bail!("the agent recorded nothing");
     }
     screen.close(&ask(listens, "/api/v1/snapshot")?);
+    println!("\nEnding the load, the agent and the engine.");
     Ok(())
 }
 

@@ -65,7 +65,7 @@ impl Screen {
     }
 
     /// Shows those that are new, of an answer that begins with the newest.
-    pub(super) fn show(&mut self, newest_first: &[Value]) {
+    pub(super) fn show(&mut self, newest_first: &[&Value]) {
         let wipe = if self.terminal { WIPE } else { "" };
         for request in newest_first.iter().rev().filter(|request| !self.known.contains(&request["id"].to_string())) {
             println!("{wipe}{}", Line(request));
