@@ -144,7 +144,7 @@ impl fmt::Display for Line<'_> {
         let phases = &request["phases"];
         write!(
             f,
-            "{hour:02}:{minute:02}:{second:02}  {:>3}  {:<15}  {}  in {input:<18}  out {:<4}  ttft {:>4} ms  ",
+            "{hour:02}:{minute:02}:{second:02}  {:>3}  {:<15}  {:<7}  in {input:<18}  out {:<4}  ttft {:>4} ms  ",
             word(&request["status"]),
             word(&request["operation"]),
             word(at(request, "/target/model")),
@@ -199,13 +199,13 @@ mod tests {
         });
         assert_eq!(
             Line(&request).to_string(),
-            "22:13:30  200  chat             tiny  in 39 (cached 0)       out 28    ttft   48 ms  \
+            "22:13:30  200  chat             tiny     in 39 (cached 0)       out 28    ttft   48 ms  \
              queue 0.0   prefill 39    decode 143   join id  length"
         );
         let unseen = json!({ "status": "unobserved", "error_type": "client_disconnect", "incomplete": ["truncated"] });
         assert_eq!(
             Line(&unseen).to_string(),
-            "00:00:00  unobserved  –                –  in – (cached –)        out –     ttft    – ms  \
+            "00:00:00  unobserved  –                –        in – (cached –)        out –     ttft    – ms  \
              queue –     prefill –     decode –     join –  client_disconnect  incomplete: truncated"
         );
     }
