@@ -22,6 +22,8 @@ mod layers;
 #[cfg(test)]
 mod licences;
 #[cfg(test)]
+mod readme;
+#[cfg(test)]
 mod tidy;
 
 use clap::Parser;

@@ -10,6 +10,7 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::process::Child;
 use std::process::Command;
+use std::process::ExitStatus;
 use std::process::Stdio;
 use std::time::Duration;
 use std::time::Instant;
@@ -48,11 +49,23 @@ impl Running {
 
     /// An error with the end of its log, if it has ended.
     pub(crate) fn check(&mut self) -> Result<()> {
-        let Some(status) = self.child.try_wait()? else { return Ok(()) };
+        self.child.try_wait()?.map_or(Ok(()), |status| Err(self.ended(status)))
+    }
+
+    /// Whether it has ended well; an error with the end of its log, if it has ended otherwise.
+    pub(crate) fn has_finished(&mut self) -> Result<bool> {
+        match self.child.try_wait()? {
+            None => Ok(false),
+            Some(status) if status.success() => Ok(true),
+            Some(status) => Err(self.ended(status)),
+        }
+    }
+
+    fn ended(&self, status: ExitStatus) -> anyhow::Error {
         let log = std::fs::read_to_string(&self.log).unwrap_or_default();
-        let tail: Vec<&str> = log.lines().rev().take(15).collect();
-        let tail: Vec<&str> = tail.into_iter().rev().collect();
-        bail!("{} ended with {status}:\n{}", self.name, tail.join("\n"))
+        let lines: Vec<&str> = log.lines().collect();
+        let tail = lines.get(lines.len().saturating_sub(15)..).unwrap_or_default();
+        anyhow::anyhow!("{} ended with {status}:\n{}", self.name, tail.join("\n"))
     }
 
     /// Waits until `ready`; an error if it ends or time runs out.
