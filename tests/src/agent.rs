@@ -17,7 +17,7 @@ use tachograph::clock::System;
 
 const START: Duration = Duration::from_secs(30);
 /// Each probe that is taken off waits for the kernel's grace periods, which are long on a busy machine.
-const STOP: Duration = Duration::from_secs(30);
+const STOP: Duration = Duration::from_secs(90);
 const EVERY: Duration = Duration::from_millis(100);
 const LIMIT: usize = 100_000;
 

@@ -106,7 +106,10 @@ fn tokens(notes: &mut Notes, record: &Record, truth: &Truth) {
         return;
     }
     let made = truth.engine.iter().filter_map(|engine| engine.engine_tokens).sum();
-    let delivered = truth.output_tokens.unwrap_or(0);
+    let written = truth.output_tokens.unwrap_or(0);
+    // A write that crossed the client's leaving reached nobody, or did: it may count or not.
+    let crossing: u64 = truth.engine.iter().filter_map(|one| one.taken.last()).map(|(_, tokens)| *tokens).sum();
+    let delivered = if truth.end == End::ClientGone { written.saturating_sub(crossing) } else { written };
     notes.between("engine_tokens", record.engine_tokens, delivered, made);
     if truth.end == End::Complete && !truth.error {
         notes.equal("input_tokens", &record.input_tokens, &truth.input_tokens);
