@@ -44,6 +44,11 @@ impl Running {
         Ok(Self { child, log })
     }
 
+    /// Its process id, which is that of the command: whoever starts it becomes it.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// What it has printed.
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()

@@ -133,14 +133,15 @@ impl Place {
         vllm.until(300, |_| ask(serves, "GET", "/health", "").ok())?;
         let mut agent = early.map_or_else(start_agent, Ok)?;
 
-        agent.until(60, |_| knock(serves, listens).ok().filter(|&seen| seen))?;
-        settle(listens)?;
+        let engine = vllm.pid();
+        agent.until(60, |_| knock(serves, listens, engine).ok().filter(|&seen| seen))?;
+        settle(listens, engine)?;
         let before = counters(&ask(serves, "GET", "/metrics", "")?);
         let saw = folder.file("saw.jsonl");
         let mut drive = Command::new(&self.python);
         drive.arg(Self::script("drive.py")).arg(serves.to_string()).arg(&saw).args(["--share", case.share]);
         anyhow::ensure!(drive.stdin(Stdio::null()).status()?.success(), "the load client failed:\n{}", vllm.log());
-        settle(listens)?;
+        settle(listens, engine)?;
         // Spans are sent in batches, some time after the request.
         sleep(Duration::from_secs(6));
 
@@ -152,7 +153,10 @@ impl Place {
         Ok(Ground {
             saw: lines(&saw)?,
             spans: spans(&file)?.into_iter().filter(|span| !knocks(Some(span.temperature))).collect(),
-            records: records(listens)?.into_iter().filter(|record| !knocks(record.params.temperature)).collect(),
+            records: records(listens, engine)?
+                .into_iter()
+                .filter(|record| !knocks(record.params.temperature))
+                .collect(),
             counters: rose.collect(),
             vitals: vitals.clone().into_iter().collect(),
         })
@@ -160,24 +164,26 @@ impl Place {
 }
 
 /// Sends one request and says whether the agent has recorded any.
-fn knock(serves: u16, listens: u16) -> Result<bool> {
+fn knock(serves: u16, listens: u16, engine: u32) -> Result<bool> {
     let body = format!(r#"{{"model":"tiny","prompt":"knock","max_tokens":2,"temperature":{KNOCK}}}"#);
     ask(serves, "POST", "/v1/completions", &body)?;
     sleep(Duration::from_millis(500));
-    Ok(!records(listens)?.is_empty())
+    Ok(!records(listens, engine)?.is_empty())
 }
 
-fn records(port: u16) -> Result<Vec<Record>> {
+/// What the agent on this port recorded of this engine; the machine may have others.
+fn records(port: u16, engine: u32) -> Result<Vec<Record>> {
     let mut answer: Value = serde_json::from_str(&ask(port, "GET", &format!("/api/v1/requests?limit={LIMIT}"), "")?)?;
-    let requests = answer.get_mut("requests").context("no requests in the answer")?.take();
-    serde_json::from_value(requests).context("the agent's records")
+    let requests = answer.get_mut("requests").and_then(Value::as_array_mut).context("no requests in the answer")?;
+    requests.retain(|request| request.pointer("/target/engine/pid").is_some_and(|pid| *pid == engine));
+    serde_json::from_value(std::mem::take(requests).into()).context("the agent's records")
 }
 
 /// Waits until the agent's list no longer grows.
-fn settle(port: u16) -> Result<()> {
+fn settle(port: u16, engine: u32) -> Result<()> {
     let mut last = usize::MAX;
     loop {
-        let now = records(port)?.len();
+        let now = records(port, engine)?.len();
         if now == last {
             return Ok(());
         }

@@ -26,8 +26,11 @@ fn agreed(temperature: f64) -> (Value, Value, Value) {
         "phases_ns": {"frontend": 1_000_000, "queue": 1_000_000, "prefill": 2_000_000, "decode": 3_000_000, "deliver": 1_000_000},
         "incomplete": null,
         "engine_requests": [{
-            "external_id": "chatcmpl-1", "queued": 1_001_000_000, "scheduled": 1_002_000_000,
-            "first_output": 1_004_000_000, "last_output": 1_007_000_000,
+            "external_id": "chatcmpl-1",
+            "instants": {
+                "queued": 1_001_000_000, "scheduled": 1_002_000_000,
+                "first_output": 1_004_000_000, "last_output": 1_007_000_000,
+            },
         }],
     });
     (saw, span, record)
@@ -79,7 +82,7 @@ fn each_difference_is_found() -> anyhow::Result<()> {
         ("/phases_ns/frontend", json!(-1)),
         ("/engine_requests", json!([])),
         ("/engine_requests/0/external_id", json!("chatcmpl-3")),
-        ("/engine_requests/0/scheduled", json!(1_002_200_000)),
+        ("/engine_requests/0/instants/scheduled", json!(1_002_200_000)),
         ("/join", json!("ambiguous")),
     ];
     for (path, value) in spoiled {
