@@ -110,7 +110,7 @@ pub fn run(tools: &Tools, plan: Plan<'_>) -> Result<Outcome> {
     let records = agent.records_when(&[standin.pid()], seen.len(), RECORDS)?;
     let metrics = agent.metrics()?;
     agent.stop()?;
-    let truths = stop(standin, &scratch)?;
+    let truths = stop(standin, &scratch, seen.len())?;
     Ok(Outcome { records, truths, seen, metrics })
 }
 
@@ -120,11 +120,12 @@ pub fn rehearse(python: &Python, plan: Plan<'_>) -> Result<(Vec<Seen>, Vec<Truth
     let scratch = Scratch::new(plan.mix)?;
     let mut standin = Standin::start(python, &scratch, plan.scenario, plan.wire)?;
     let seen = standin.load(&scratch, plan.mix, 0)?;
-    Ok((seen, stop(standin, &scratch)?))
+    let truths = stop(standin, &scratch, seen.len())?;
+    Ok((seen, truths))
 }
 
-fn stop(standin: Standin, scratch: &Scratch) -> Result<Vec<Truth>> {
-    let (truths, widths) = standin.stop(scratch)?;
+fn stop(standin: Standin, scratch: &Scratch, requests: usize) -> Result<Vec<Truth>> {
+    let (truths, widths) = standin.stop(scratch, requests)?;
     #[expect(clippy::print_stdout, reason = "the widths of the brackets are part of the result")]
     {
         println!("{widths}");

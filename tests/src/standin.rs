@@ -15,6 +15,9 @@ use std::process::Command;
 use std::time::Duration;
 
 const START: Duration = Duration::from_secs(30);
+/// How often, and how many times, it is looked whether all truth is told.
+const TOLD_EVERY: Duration = Duration::from_millis(100);
+const TOLD_LOOKS: u32 = 200;
 const STOP: Duration = Duration::from_secs(15);
 const LOAD: Duration = Duration::from_secs(90);
 /// It ends by itself after so long, whatever became of its owner.
@@ -125,8 +128,17 @@ impl Standin {
         send(&self.python, scratch, (self.port, self.wire), mix, first, &out)
     }
 
-    /// Ends it; the truth about every request, and the widths of the brackets in words.
-    pub fn stop(self, scratch: &Scratch) -> Result<(Vec<Truth>, String)> {
+    /// Ends it once it has told the truth of as many requests; all of it, and the widths of the brackets in
+    /// words. A request is told of when its engine side has ended too, which may be after the response.
+    pub fn stop(self, scratch: &Scratch, requests: usize) -> Result<(Vec<Truth>, String)> {
+        let file = scratch.file("truth.jsonl");
+        let told = || std::fs::read(&file).map_or(0, |text| text.iter().filter(|byte| **byte == b'\n').count());
+        for _ in 0..TOLD_LOOKS {
+            if told() >= requests {
+                break;
+            }
+            std::thread::sleep(TOLD_EVERY);
+        }
         let words = self.running.stop(STOP)?;
         Ok((lines(&scratch.file("truth.jsonl"))?, words))
     }

@@ -161,7 +161,7 @@ fn arrives(protocol: &str, endpoint: impl Fn(&Rotel) -> u16) -> Result<()> {
     let records = agent.records_when(&[standin.pid()], seen.len(), RECORDS)?;
     assert_eq!(records.len(), seen.len());
     let pid = standin.pid();
-    standin.stop(&scratch)?;
+    standin.stop(&scratch, 0)?;
     let mut requests = agent.requests()?;
     requests.retain(|request| request["target"]["pid"].as_u64() == Some(pid));
     let count = requests.len();
