@@ -132,7 +132,7 @@ impl Standin {
     /// words. A request is told of when its engine side has ended too, which may be after the response.
     pub fn stop(self, scratch: &Scratch, requests: usize) -> Result<(Vec<Truth>, String)> {
         let file = scratch.file("truth.jsonl");
-        let told = || std::fs::read(&file).map_or(0, |text| text.iter().filter(|byte| **byte == b'\n').count());
+        let told = || std::fs::read_to_string(&file).map_or(0, |text| text.lines().count());
         for _ in 0..TOLD_LOOKS {
             if told() >= requests {
                 break;
