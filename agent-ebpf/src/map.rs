@@ -59,6 +59,11 @@ pub const fn pid_of_thread(thread: u64) -> u32 {
     ((thread & !TLS_CALL) >> 32) as u32
 }
 
+/// The thread of a thread's key.
+pub const fn tid_of_thread(thread: u64) -> u32 {
+    (thread & 0xffff_ffff) as u32
+}
+
 /// The arguments of a call between its entry and its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C)]

@@ -153,10 +153,11 @@ fn programs(config: &Config) -> Vec<Finding> {
             let remedy = Some("see the lines above; a build without programs needs `cargo xtask build`");
             vec![found("programs", State::Missing, error.to_string(), remedy)]
         }
-        Ok((object, ..)) if object.skips().is_empty() => {
+        Ok(loaded) if loaded.object.skips().is_empty() => {
             vec![found("programs", State::Ok, "the kernel takes them all", None)]
         }
-        Ok((object, ..)) => object
+        Ok(loaded) => loaded
+            .object
             .skips()
             .iter()
             .map(|skip| found("programs", State::Degraded, format!("{}: {}", skip.what, skip.why), None))

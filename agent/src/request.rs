@@ -7,6 +7,7 @@ use crate::clock::MonoNs;
 use crate::ident::EngineId;
 use crate::ident::EngineKind;
 use crate::ident::Pid;
+use crate::stream::Exchange;
 use crate::stream::Finish;
 use crate::stream::Load;
 use crate::stream::Operation;
@@ -185,6 +186,8 @@ pub struct Request {
     pub serial: u64,
     /// The process that served it; the engine core for a request without HTTP.
     pub pid: Pid,
+    /// Its connection, and which exchange there it was; `None` without HTTP.
+    pub exchange: Option<Exchange>,
     /// The engine as a whole, where the process belongs to one.
     pub engine: Option<EngineId>,
     /// What kind of engine.

@@ -57,6 +57,8 @@ pub mod tape;
 const RING_POLL: Duration = Duration::from_millis(5);
 /// Records read before the clock is looked at.
 const RING_BATCH: usize = 4_096;
+/// As many batches hold more than the ring.
+const AUDIT_BATCHES: usize = 64;
 /// Between two ticks of the book.
 const TICK: Duration = Duration::from_millis(100);
 /// Updates on their way to the correlator.
@@ -88,7 +90,7 @@ async fn agent(config: Config) -> anyhow::Result<()> {
     let listener =
         TcpListener::bind(config.listen).await.with_context(|| format!("cannot listen on {}", config.listen))?;
     let loader = object::Config { ring_bytes: config.ring_bytes, keep_losses: config.keep_losses };
-    let (object, ring, counts) = object::Object::load(loader)?;
+    let object::Loaded { object, ring, counts, numbering } = object::Object::load(loader)?;
 
     let random = Box::new(|bytes: &mut [u8]| rand::Rng::fill(&mut rand::rng(), bytes));
     let correlator = Arc::new(Correlator::new(&config.correlate, Arc::clone(&vitals), clock.anchor(), random));
@@ -115,7 +117,7 @@ async fn agent(config: Config) -> anyhow::Result<()> {
         engines,
     };
     let ring_end = RingEnd {
-        ring: Ring::new(ring),
+        ring: Ring::new(ring, numbering),
         counts,
         line: Line::new(Arc::clone(&vitals)),
         vitals: Arc::clone(&vitals),
@@ -124,6 +126,7 @@ async fn agent(config: Config) -> anyhow::Result<()> {
         hint,
         updates,
         over: Arc::clone(&over),
+        audited: 0,
     };
     let ring_thread = thread::Builder::new().name("ring".to_owned()).spawn(move || ring_end.run())?;
     let ready = Arc::new(AtomicBool::new(false));
@@ -243,6 +246,8 @@ struct RingEnd {
     hint: mpsc::SyncSender<()>,
     updates: queue::Sender<Update>,
     over: Arc<AtomicBool>,
+    /// How many lost records the last audit knew of.
+    audited: u64,
 }
 
 impl RingEnd {
@@ -253,8 +258,8 @@ impl RingEnd {
             let now = self.clock.now();
             if now >= ticked.plus(TICK) {
                 ticked = now;
-                self.line.tick(now);
                 self.count();
+                self.line.tick(now);
             }
             self.hand_on();
             if read < RING_BATCH {
@@ -262,9 +267,20 @@ impl RingEnd {
             }
         }
         while self.drain() > 0 {}
-        self.line.close(self.clock.now());
         self.count();
+        self.line.close(self.clock.now());
         self.hand_on();
+    }
+
+    /// Finds what was lost behind the last record of a connection or thread; whether it could. The numbers
+    /// are read first: what they count is then in the ring, or lost.
+    fn audit(&mut self) -> bool {
+        let numbers = self.ring.numbers(self.line.open());
+        let read = (0..AUDIT_BATCHES).any(|_| self.drain() < RING_BATCH);
+        if read {
+            self.line.audit(&numbers, self.clock.now());
+        }
+        read
     }
 
     /// Who arrived comes before what they did: it is asked for before each record, since a process
@@ -288,12 +304,15 @@ impl RingEnd {
         })
     }
 
-    fn count(&self) {
+    fn count(&mut self) {
         let lost = (0..event::KINDS).map(|kind| self.counts.get(count::LOST + kind)).sum();
         self.vitals.records_lost.set(lost);
         self.vitals.map_full.set(self.counts.get(count::MAP_FULL));
         self.vitals.probe_hits_wire.set(self.counts.get(count::HITS_WIRE));
         self.vitals.probe_hits_engine.set(self.counts.get(count::HITS_ENGINE));
+        if lost != self.audited && self.audit() {
+            self.audited = lost;
+        }
     }
 
     /// Never waits: what finds no room is counted; gauges leave room for finished requests.

@@ -17,6 +17,7 @@ use aya::EbpfLoader;
 use aya::Pod;
 use aya::VerifierLogLevel;
 use aya::maps::HashMap;
+use aya::maps::Map;
 use aya::maps::MapData;
 use aya::maps::PerCpuArray;
 use aya::maps::RingBuf;
@@ -27,6 +28,7 @@ use aya::programs::uprobe::UProbeAttachPoint;
 use aya::programs::uprobe::UProbeLink;
 use aya::programs::uprobe::UProbeScope;
 use std::num::NonZeroU32;
+use std::os::fd::AsFd as _;
 use thiserror::Error;
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/probes.o"));
@@ -73,6 +75,26 @@ struct Kept {
     zmq_threads: HashMap<MapData, u64, ZmqThread>,
 }
 
+/// All that loading gives.
+pub struct Loaded {
+    /// The programs.
+    pub object: Object,
+    /// The ring.
+    pub ring: RingBuf<MapData>,
+    /// The kernel side's counts.
+    pub counts: Counts,
+    /// The tables that number the records.
+    pub numbering: Numbering,
+}
+
+/// Where the kernel side keeps the next number of each connection and engine thread.
+pub struct Numbering {
+    /// Connections.
+    pub conns: HashMap<MapData, ConnKey, ConnState>,
+    /// Engine threads.
+    pub zmq_threads: HashMap<MapData, u64, ZmqThread>,
+}
+
 /// The kernel side's counts.
 pub struct Counts(PerCpuArray<MapData, u64>);
 
@@ -110,7 +132,7 @@ impl Object {
     /// # Errors
     ///
     /// There are no programs in this build, or the kernel takes none of the maps.
-    pub fn load(config: Config) -> Result<(Self, RingBuf<MapData>, Counts), ObjectError> {
+    pub fn load(config: Config) -> Result<Loaded, ObjectError> {
         if is_stub() {
             return Err(ObjectError::Stub);
         }
@@ -136,6 +158,7 @@ impl Object {
                 skips.push(Skip { what: format!("raw tracepoint {tracepoint}"), why });
             }
         }
+        let numbering = Numbering { conns: again(&bpf, "CONNS")?, zmq_threads: again(&bpf, "ZMQ_THREADS")? };
         let ring = take(&mut bpf, "EVENTS", RingBuf::try_from)?;
         let counts = take(&mut bpf, "COUNTS", PerCpuArray::try_from)?;
         let targets = take(&mut bpf, "TARGETS", HashMap::try_from)?;
@@ -146,7 +169,8 @@ impl Object {
             calls: take(&mut bpf, "CALLS", HashMap::try_from)?,
             zmq_threads: take(&mut bpf, "ZMQ_THREADS", HashMap::try_from)?,
         };
-        Ok((Self { bpf, targets, kept, skips }, ring, Counts(counts)))
+        let object = Self { bpf, targets, kept, skips };
+        Ok(Loaded { object, ring, counts: Counts(counts), numbering })
     }
 
     /// Programs that the kernel refused.
@@ -213,10 +237,21 @@ where
     program.try_into().map_err(|_wrong_kind| "it is of another kind".to_owned())
 }
 
+/// A second handle of a map, for another thread.
+fn again<K: Pod, V: Pod>(bpf: &Ebpf, name: &str) -> Result<HashMap<MapData, K, V>, ObjectError> {
+    let Some(Map::HashMap(map)) = bpf.map(name) else {
+        return Err(ObjectError::Load(format!("map {name} is not in the object")));
+    };
+    let fd = map.fd().as_fd().try_clone_to_owned().map_err(|error| ObjectError::Load(chain(&error)))?;
+    MapData::from_fd(fd)
+        .and_then(|twin| HashMap::try_from(Map::HashMap(twin)))
+        .map_err(|error| ObjectError::Load(chain(&error)))
+}
+
 fn take<M, E: std::error::Error + 'static>(
     bpf: &mut Ebpf,
     name: &str,
-    make: impl FnOnce(aya::maps::Map) -> Result<M, E>,
+    make: impl FnOnce(Map) -> Result<M, E>,
 ) -> Result<M, ObjectError> {
     let map = bpf.take_map(name).ok_or_else(|| ObjectError::Load(format!("map {name} is not in the object")))?;
     make(map).map_err(|error| ObjectError::Load(chain(&error)))

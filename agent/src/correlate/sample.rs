@@ -5,6 +5,7 @@ use crate::clock::MonoNs;
 use crate::correlate::TargetView;
 use crate::correlate::state::Correlator;
 use crate::correlate::state::Settings;
+use crate::ident::Conn;
 use crate::ident::EngineId;
 use crate::ident::EngineKind;
 use crate::ident::Pid;
@@ -19,6 +20,7 @@ use crate::request::Join;
 use crate::request::Phases;
 use crate::request::Request;
 use crate::request::Update;
+use crate::stream::Exchange;
 use crate::stream::Finish;
 use crate::stream::Load;
 use crate::stream::Operation;
@@ -42,6 +44,7 @@ pub(crate) fn streamed(serial: u64) -> Request {
     Request {
         serial,
         pid: Pid(41),
+        exchange: Some(Exchange { conn: Conn { pid: Pid(41), fd: 9, opened_ns: 500_000 }, number: 2 }),
         engine: Some(ENGINE),
         kind: EngineKind::Vllm,
         engine_requests: vec![EngineRequest {

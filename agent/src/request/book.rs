@@ -24,6 +24,7 @@ use crate::stream::Break;
 use crate::stream::Chunk;
 use crate::stream::Exchange;
 use crate::stream::Load;
+use crate::stream::Mark;
 use crate::stream::Message;
 use crate::stream::Step;
 use crate::vitals::Vitals;
@@ -32,8 +33,7 @@ use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::time::Duration;
 
-/// How long after an engine's front end was found late its engine requests may belong to exchanges that
-/// had begun before.
+/// How long after an engine's processes were found some of their probes may not be in place yet.
 const LATE_SETTLES: Duration = Duration::from_secs(1);
 
 /// The bounds of a [`Book`].
@@ -113,7 +113,8 @@ impl Book {
                 let new = self.processes.insert(process.pid, known).is_none();
                 match role {
                     Role::Core => {
-                        self.cores.entry(process.pid).or_default();
+                        let core = self.cores.entry(process.pid).or_default();
+                        core.whole.get_or_insert(at.plus(LATE_SETTLES));
                     }
                     Role::Frontend if *late && new => {
                         let habits = self.habits.entry(Some(*engine)).or_default();
@@ -340,7 +341,7 @@ impl Book {
             core.load = Some((at, load));
         }
         let load = core.load.map(|(_, load)| load);
-        let lost = core.lost;
+        let (lost, whole) = (core.lost, core.whole);
         let mut finished = Vec::new();
         for output in &step.outputs {
             let known = self.cores.get(&pid).and_then(|core| core.requests.get(&output.id)).copied();
@@ -349,6 +350,8 @@ impl Book {
                 Some(None) => continue,
                 None => {
                     let mut life = Life::found(pid, self.engine_of(pid), at, &output.id, None);
+                    let queued = output.marks.iter().find(|(mark, _)| *mark == Mark::Queued);
+                    let lost = lost || queued.zip(whole).is_some_and(|((_, queued), whole)| *queued > whole);
                     let why = if lost { Incomplete::EngineMessagesLost } else { Incomplete::AttachedLate };
                     life.flags.insert(why);
                     self.enter(life, vitals, out)

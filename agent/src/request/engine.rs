@@ -287,6 +287,8 @@ impl Life {
 /// One engine core process.
 #[derive(Debug, Default)]
 pub(super) struct Core {
+    /// Since when every ADD is seen.
+    pub(super) whole: Option<MonoNs>,
     /// The scheduler's last word.
     pub(super) load: Option<(MonoNs, Load)>,
     /// Its requests by engine id; `None` for one whose record is made.

@@ -112,6 +112,7 @@ pub(super) fn exchange(http: &Http, lives: &[Life], join: Join, unjoined: &'stat
     Request {
         serial,
         pid: http.exchange.conn.pid,
+        exchange: Some(http.exchange),
         engine: http.engine,
         kind: http.kind,
         join,
@@ -164,6 +165,7 @@ pub(super) fn engine_only(life: &Life, kind: EngineKind, now: MonoNs, serial: u6
     let sides = Sides { lives, engine_requests: &engine_requests, unjoined: UNOBSERVED };
     let finished = request.last_output.filter(|_| life.finish.is_some()).unwrap_or(ended);
     let mut reasons: Reasons = [
+        "connection",
         "status",
         "operation",
         "path",
@@ -219,6 +221,7 @@ pub(super) fn engine_only(life: &Life, kind: EngineKind, now: MonoNs, serial: u6
     Request {
         serial,
         pid: life.core,
+        exchange: None,
         engine: life.engine,
         kind,
         join: Join::EngineOnly,

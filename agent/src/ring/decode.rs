@@ -16,6 +16,15 @@ use agent_ebpf::event::flags;
 use std::collections::HashMap;
 use zerocopy::TryFromBytes as _;
 
+/// What the kernel side will number next. What the ring does not bring of the numbers before it was lost.
+#[derive(Debug, Default)]
+pub struct Numbers {
+    /// By connection; `None` where it has ended.
+    pub conns: HashMap<Conn, Option<u32>>,
+    /// By engine thread.
+    pub threads: HashMap<(Pid, u32, Way), u32>,
+}
+
 /// Numbers expected next, by connection and by engine thread.
 #[derive(Debug)]
 pub struct Decoder {
@@ -96,6 +105,38 @@ impl Decoder {
         vitals.bytes_truncated.add(header.missing.into());
     }
 
+    /// The connections of which more is expected.
+    pub fn open(&self) -> impl Iterator<Item = Conn> {
+        self.conns.keys().copied()
+    }
+
+    /// Says what was lost behind the last record that came, which no later record shows.
+    ///
+    /// `numbers` were read before what the ring held then was decoded, of connections that were open already.
+    pub fn audit(&mut self, numbers: &Numbers, at: MonoNs, mut each: impl FnMut(Event<'_>)) {
+        for (conn, next) in &numbers.conns {
+            let Some(expected) = self.conns.get_mut(conn) else { continue };
+            let records = next.map_or(1, |next| behind(*expected, next));
+            if records > 0 {
+                each(Event::Lost { conn: *conn, at, records });
+            }
+            *expected = expected.wrapping_add(records);
+            if next.is_none() {
+                self.conns.remove(conn);
+                each(Event::Closed { conn: *conn, at, how: Close::Replaced });
+            }
+        }
+        for (thread, next) in &numbers.threads {
+            let expected = self.threads.entry(*thread).or_default();
+            let records = behind(*expected, *next);
+            if records > 0 {
+                *expected = *next;
+                let (engine, tid, _) = *thread;
+                each(Event::FramesLost { engine, tid, at, records });
+            }
+        }
+    }
+
     /// Forgets the numbers of a process: the kernel side has, and would begin again.
     pub fn forget(&mut self, pid: Pid) {
         self.conns.retain(|conn, _| conn.pid != pid);
@@ -122,42 +163,84 @@ impl Decoder {
     }
 }
 
+/// How many numbers from `expected` on come before `next`; none where the ring has brought more since.
+fn behind(expected: u32, next: u32) -> u32 {
+    let ahead = next.wrapping_sub(expected);
+    if ahead <= u32::MAX / 2 { ahead } else { 0 }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use zerocopy::IntoBytes as _;
 
+    const CONN: Conn = Conn { pid: Pid(7), fd: 5, opened_ns: 3 };
+    const THREAD: (Pid, u32, Way) = (Pid(7), 8, Way::Out);
+
+    fn header(kind: Kind, seq: u32) -> Header {
+        Header {
+            at_ns: 1,
+            opened_ns: CONN.opened_ns,
+            pid: 7,
+            tid: 8,
+            fd: CONN.fd,
+            seq,
+            offset: 0,
+            len: 0,
+            total: 0,
+            missing: 0,
+            result: 0,
+            kind,
+            flags: 0,
+            pad: [0; 2],
+        }
+    }
+
+    /// Records lost, and connections closed, in what `said` says.
+    fn toll(said: impl FnOnce(&mut dyn FnMut(Event<'_>))) -> (u32, u32) {
+        let (mut lost, mut closed) = (0, 0);
+        said(&mut |event| match event {
+            Event::FramesLost { records, .. } | Event::Lost { records, .. } => lost += records,
+            Event::Closed { .. } => closed += 1,
+            _ => {}
+        });
+        (lost, closed)
+    }
+
+    fn push(decoder: &mut Decoder, kind: Kind, seq: u32) -> (u32, u32) {
+        toll(|each| decoder.push(header(kind, seq).as_bytes(), &Vitals::default(), each))
+    }
+
     #[test]
     fn a_process_that_was_left_and_is_followed_again_begins_with_0() {
         let mut decoder = Decoder::new(8);
-        let vitals = Vitals::default();
-        let losses = |decoder: &mut Decoder, seq| {
-            let header = Header {
-                at_ns: 1,
-                opened_ns: 0,
-                pid: 7,
-                tid: 8,
-                fd: -1,
-                seq,
-                offset: 0,
-                len: 0,
-                total: 0,
-                missing: 0,
-                result: 0,
-                kind: Kind::FrameOut,
-                flags: 0,
-                pad: [0; 2],
-            };
-            let mut lost = 0;
-            decoder.push(header.as_bytes(), &vitals, |event| {
-                if let Event::FramesLost { records, .. } = event {
-                    lost += records;
-                }
-            });
-            lost
-        };
-        assert_eq!([0, 1, 4].map(|seq| losses(&mut decoder, seq)), [0, 0, 2]);
+        assert_eq!([0, 1, 4].map(|seq| push(&mut decoder, Kind::FrameOut, seq).0), [0, 0, 2]);
         decoder.forget(Pid(7));
-        assert_eq!(losses(&mut decoder, 0), 0);
+        assert_eq!(push(&mut decoder, Kind::FrameOut, 0), (0, 0));
+    }
+
+    #[test]
+    fn what_is_lost_behind_the_last_record_is_found_once() {
+        let mut decoder = Decoder::new(8);
+        push(&mut decoder, Kind::Sent, 0);
+        push(&mut decoder, Kind::FrameOut, 0);
+        let of = |conn: Option<u32>, thread: u32| Numbers {
+            conns: HashMap::from([(CONN, conn)]),
+            threads: HashMap::from([(THREAD, thread)]),
+        };
+        let mut audit = |numbers: &Numbers| toll(|each| decoder.audit(numbers, MonoNs(2), each));
+        assert_eq!(audit(&of(Some(1), 1)), (0, 0), "all came");
+        assert_eq!(audit(&of(Some(3), 2)), (3, 0), "two and one did not");
+        assert_eq!(audit(&of(Some(2), 1)), (0, 0), "more came since the numbers were read");
+        assert_eq!(audit(&of(None, 2)), (1, 1), "its end did not come");
+        assert_eq!(audit(&of(None, 2)), (0, 0));
+    }
+
+    #[test]
+    fn a_thread_of_which_nothing_came_has_lost_all() {
+        let mut decoder = Decoder::new(8);
+        let numbers = Numbers { threads: HashMap::from([(THREAD, 4)]), ..Numbers::default() };
+        assert_eq!(toll(|each| decoder.audit(&numbers, MonoNs(2), each)), (4, 0));
+        assert_eq!(push(&mut decoder, Kind::FrameOut, 4), (0, 0));
     }
 }

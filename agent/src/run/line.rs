@@ -2,6 +2,7 @@
 
 use crate::attach::Attached;
 use crate::clock::MonoNs;
+use crate::ident::Conn;
 use crate::ident::Pid;
 use crate::request::Update;
 use crate::request::book;
@@ -9,6 +10,7 @@ use crate::request::book::Book;
 use crate::ring::Event;
 use crate::ring::ProcessChange;
 use crate::ring::decode::Decoder;
+use crate::ring::decode::Numbers;
 use crate::stream::Message;
 use crate::stream::Stream;
 use crate::vitals::Vitals;
@@ -48,6 +50,22 @@ impl Line {
             if let Event::Process { pid, change, .. } = event {
                 changed(pid, change);
             }
+            stream.push(&event, vitals, messages);
+            for message in messages.drain(..) {
+                book.push(&message, vitals, updates);
+            }
+        });
+    }
+
+    /// The connections of which more is expected.
+    pub fn open(&self) -> impl Iterator<Item = Conn> {
+        self.decoder.open()
+    }
+
+    /// What the kernel side numbered and the ring did not bring; see [`Decoder::audit`].
+    pub fn audit(&mut self, numbers: &Numbers, at: MonoNs) {
+        let Self { vitals, decoder, stream, book, messages, updates } = self;
+        decoder.audit(numbers, at, |event| {
             stream.push(&event, vitals, messages);
             for message in messages.drain(..) {
                 book.push(&message, vitals, updates);

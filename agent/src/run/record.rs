@@ -52,7 +52,7 @@ pub fn record(config: &Config, out: &Path, seconds: Option<u64>, content: Conten
     let file = file.with_context(|| format!("cannot create {}", out.display()))?;
     let mut writer = tape::Writer::new(BufWriter::new(file))?;
     let loader = object::Config { ring_bytes: config.ring_bytes, keep_losses: false };
-    let (object, ring, _counts) = object::Object::load(loader)?;
+    let object::Loaded { object, ring, numbering, .. } = object::Object::load(loader)?;
     let over = over()?;
     let vitals = Arc::new(Vitals::default());
     let (roster, arrivals) = mpsc::sync_channel(HINTS);
@@ -70,7 +70,7 @@ pub fn record(config: &Config, out: &Path, seconds: Option<u64>, content: Conten
         engines,
     };
     let keeper = thread::Builder::new().name("keeper".to_owned()).spawn(move || keeper.run(&hints))?;
-    let mut ring = Ring::new(ring);
+    let mut ring = Ring::new(ring, numbering);
     let mut masks = Records::default();
     let mut entry = Vec::new();
     let mut records = 0_u64;

@@ -8,6 +8,7 @@ use crate::correlate::ITL_BOUNDS_NS;
 use crate::correlate::Itl;
 use crate::correlate::Request;
 use crate::correlate::totals;
+use crate::stream::Exchange;
 use serde_json::Map;
 use serde_json::Value;
 use serde_json::json;
@@ -29,6 +30,7 @@ pub fn record(finished: &Finished) -> Value {
         ("time_unix_nano", json!(request.accepted.map(|at| anchor.unix_ns(at)))),
         ("end_unix_nano", json!(end_unix_ns)),
         ("target", json!({ "pid": request.pid, "engine": request.engine, "model": request.model })),
+        ("connection", json!(request.exchange.map(connection))),
         ("response_model", json!(request.response_model)),
         ("operation", json!(request.operation)),
         ("path", json!(request.path)),
@@ -96,6 +98,10 @@ fn status(request: &Request) -> Value {
 fn phases(request: &Request, show: impl Fn(u64) -> Value) -> Map<String, Value> {
     let named = totals::named(&request.phases).into_iter();
     named.map(|(name, ns)| (name.to_owned(), ns.map_or(Value::Null, &show))).collect()
+}
+
+fn connection(exchange: Exchange) -> Value {
+    json!({ "fd": exchange.conn.fd, "opened": exchange.conn.opened_ns, "exchange": exchange.number })
 }
 
 fn itl(itl: &Itl) -> Value {

@@ -22,7 +22,7 @@ fn main() -> Result<()> {
     let path = PathBuf::from(format!("/proc/{pid}/root{name}"));
     let (probes, _) = plan::plan(&Object { kind: ObjectKind::Libc, path, name }, Role::Frontend, false)?;
     let config = object::Config { ring_bytes: RING_BYTES, keep_losses: false };
-    let (mut object, _ring, _counts) = object::Object::load(config)?;
+    let object::Loaded { mut object, .. } = object::Object::load(config)?;
     let mut links = Vec::new();
     for probe in probes.iter().filter(|probe| ["write", "send"].contains(&probe.function)) {
         let probe = Probe { program: "empty", ..probe.clone() };
