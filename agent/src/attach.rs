@@ -13,7 +13,9 @@ use crate::ident::Role;
 use crate::vitals::Vitals;
 use agent_ebpf::map::TargetState;
 use aya::programs::uprobe::UProbeLink;
+use plan::Probe;
 use plan::Skip;
+use release::Release;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::thread;
@@ -22,6 +24,9 @@ pub mod code;
 pub mod elf;
 pub mod object;
 pub mod plan;
+pub mod release;
+#[cfg(test)]
+mod tests;
 
 /// Threads that detach at a time.
 const DETACHERS: usize = 32;
@@ -46,8 +51,43 @@ pub enum Attached {
     Left(Pid),
 }
 
+/// What attaching asks of the kernel side.
+pub trait Kernel {
+    /// An attached probe, which is let go of when dropped.
+    type Link: Send + 'static;
+
+    /// From now on the kernel side copies what this process moves.
+    ///
+    /// # Errors
+    ///
+    /// The table is full; the text says so.
+    fn follow(&mut self, pid: u32, state: TargetState) -> Result<(), String>;
+
+    /// From now on the kernel side copies nothing of this process, and begins to keep nothing.
+    fn unfollow(&mut self, pid: u32);
+
+    /// Frees what the kernel side kept of a process that is not followed.
+    fn free(&mut self, pid: u32);
+
+    /// Attaches one probe to one process. Never a return probe.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel said.
+    fn attach(&mut self, pid: u32, probe: &Probe) -> Result<Self::Link, String>;
+}
+
+/// What becomes of a process that is left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    /// Nothing of it runs any more.
+    Gone,
+    /// It lives on.
+    Lives,
+}
+
 /// What is attached to one target.
-pub struct Attachment {
+pub struct Attachment<L = UProbeLink> {
     /// The target as it was when last planned.
     pub target: Target,
     /// What is attached, a line each: object, function, program.
@@ -55,30 +95,26 @@ pub struct Attachment {
     /// What is not, and why.
     pub skipped: Vec<Skip>,
     done: BTreeSet<File>,
-    links: Vec<UProbeLink>,
+    links: Vec<L>,
 }
 
 /// All attachments of this node.
-pub struct Attach {
-    object: object::Object,
+pub struct Attach<K: Kernel = object::Object> {
+    kernel: K,
     copies: TargetState,
-    attachments: BTreeMap<Pid, Attachment>,
+    attachments: BTreeMap<Pid, Attachment<K::Link>>,
+    release: Release<K::Link>,
 }
 
-impl Attach {
+impl<K: Kernel> Attach<K> {
     /// Nothing attached yet; `copies` is how much of each message is copied.
-    pub fn new(object: object::Object, copies: TargetState) -> Self {
-        Self { object, copies, attachments: BTreeMap::new() }
+    pub fn new(kernel: K, copies: TargetState) -> Self {
+        Self { kernel, copies, attachments: BTreeMap::new(), release: Release::start() }
     }
 
     /// What is attached where.
-    pub fn attachments(&self) -> impl Iterator<Item = &Attachment> {
+    pub fn attachments(&self) -> impl Iterator<Item = &Attachment<K::Link>> {
         self.attachments.values()
-    }
-
-    /// Programs that the kernel refused as a whole.
-    pub fn refused(&self) -> &[Skip] {
-        self.object.skips()
     }
 
     /// Follows one change; each probe that cannot be attached is a [`Skip`] and not a failure of the rest.
@@ -86,35 +122,44 @@ impl Attach {
     /// `announce` hears of a new target before its first probe can fire.
     pub fn apply(&mut self, change: Change, vitals: &Vitals, announce: &mut dyn FnMut(Attached)) {
         match change {
-            Change::Gone(pid) => self.leave(pid, announce),
+            Change::Gone(pid) => self.leave(pid, Fate::Gone, announce),
+            Change::Dropped(pid) => self.leave(pid, Fate::Lives, announce),
             Change::Appeared(target) => self.follow(target, vitals, announce),
         }
     }
 
-    fn leave(&mut self, pid: Pid, announce: &mut dyn FnMut(Attached)) {
+    /// Where the process lives on, its probes fire until the last is let go of: what they kept is freed after that.
+    /// It is freed after the announcement, too, since what a followed process has lost is found by it.
+    fn leave(&mut self, pid: Pid, fate: Fate, announce: &mut dyn FnMut(Attached)) {
         let Some(attachment) = self.attachments.remove(&pid) else { return };
-        self.object.forget(pid.0);
-        announce(Attached::Left(pid));
         let probes = attachment.links.len();
-        detach(attachment.links);
-        tracing::info!(pid = pid.0, probes, "detached");
+        self.kernel.unfollow(pid.0);
+        match fate {
+            Fate::Gone => self.release.take(attachment.links),
+            Fate::Lives => detach(attachment.links),
+        }
+        announce(Attached::Left(pid));
+        self.kernel.free(pid.0);
+        tracing::info!(pid = pid.0, probes, ?fate, "left");
     }
 
     fn follow(&mut self, target: Target, vitals: &Vitals, announce: &mut dyn FnMut(Attached)) {
         let pid = target.process.pid;
-        let known = self.attachments.get(&pid);
         // A pid that was used again, or a child that has become something else, starts from nothing.
-        if known.is_some_and(|known| known.target.process != target.process || known.target.role != target.role) {
-            self.leave(pid, announce);
+        match self.attachments.get(&pid).map(|known| &known.target) {
+            Some(known) if known.process != target.process => self.leave(pid, Fate::Gone, announce),
+            Some(known) if known.role != target.role => self.leave(pid, Fate::Lives, announce),
+            Some(_) | None => {}
         }
-        let mut attachment = self.attachments.remove(&pid).unwrap_or_else(|| Attachment {
+        let known = self.attachments.remove(&pid);
+        let new = known.is_none();
+        let mut attachment = known.unwrap_or_else(|| Attachment {
             target: target.clone(),
             attached: BTreeSet::new(),
             skipped: Vec::new(),
             done: BTreeSet::new(),
             links: Vec::new(),
         });
-        let new = attachment.done.is_empty();
         if new {
             announce(Attached::Follows {
                 process: target.process,
@@ -124,12 +169,14 @@ impl Attach {
                 late: target.late,
             });
         }
-        if let Err(why) = self.object.follow(pid.0, self.copies) {
+        if let Err(why) = self.kernel.follow(pid.0, self.copies) {
             attachment.skipped.push(Skip { what: format!("process {pid}"), why });
         }
+        self.release.hold(true);
         for file in target.objects.difference(&attachment.done.clone()) {
             self.attach_file(&target, file, &mut attachment, vitals);
         }
+        self.release.hold(false);
         let probes = attachment.links.len();
         if new {
             tracing::info!(pid = pid.0, role = ?target.role, late = target.late, probes, "attached");
@@ -138,14 +185,14 @@ impl Attach {
         self.attachments.insert(pid, attachment);
     }
 
-    fn attach_file(&mut self, target: &Target, file: &File, attachment: &mut Attachment, vitals: &Vitals) {
+    fn attach_file(&mut self, target: &Target, file: &File, attachment: &mut Attachment<K::Link>, vitals: &Vitals) {
         attachment.done.insert(file.clone());
         let (probes, mut skips) = match plan::plan(file, target.role, target.closes == Closes::BySyscall) {
             Ok(planned) => planned,
             Err(error) => (Vec::new(), vec![Skip { what: file.name.clone(), why: error.to_string() }]),
         };
         for probe in &probes {
-            match self.object.attach(target.process.pid.0, probe) {
+            match self.kernel.attach(target.process.pid.0, probe) {
                 Ok(link) => {
                     attachment.links.push(link);
                     attachment.attached.insert(format!("{} {} → {}", probe.object, probe.function, probe.program));
@@ -161,7 +208,7 @@ impl Attach {
     }
 }
 
-impl Drop for Attach {
+impl<K: Kernel> Drop for Attach<K> {
     fn drop(&mut self) {
         let attachments = std::mem::take(&mut self.attachments);
         detach(attachments.into_values().flat_map(|attachment| attachment.links).collect());
@@ -169,8 +216,8 @@ impl Drop for Attach {
 }
 
 /// Detaches side by side: for each link the kernel waits until no CPU can be inside its probe any more.
-fn detach(links: Vec<UProbeLink>) {
-    let mut lots: Vec<Vec<UProbeLink>> = Vec::new();
+fn detach<L: Send>(links: Vec<L>) {
+    let mut lots: Vec<Vec<L>> = Vec::new();
     lots.resize_with(DETACHERS.min(links.len()), Vec::new);
     for (at, link) in links.into_iter().enumerate() {
         if let Some(lot) = lots.get_mut(at % DETACHERS) {

@@ -13,6 +13,7 @@ pub mod family;
 pub mod object;
 pub mod procfs;
 
+use family::Member;
 use family::Process;
 
 /// A process worth tracing.
@@ -32,6 +33,14 @@ pub struct Target {
     pub closes: Closes,
     /// Whether it ran already when discovery first looked.
     pub late: bool,
+}
+
+impl Target {
+    /// Whether this is the process, still with the same program, of a server that is no vLLM.
+    fn runs(&self, process: &Process) -> bool {
+        let program = |object: &Object| object.kind == ObjectKind::Executable && process.exe.ends_with(&object.name);
+        self.kind == EngineKind::Other && self.process == process.id && self.objects.iter().any(program)
+    }
 }
 
 /// How a process closes descriptors.
@@ -74,8 +83,10 @@ pub struct Object {
 pub enum Change {
     /// A new target, or a known one with other objects than before.
     Appeared(Target),
-    /// A target left.
+    /// A target left: nothing of it runs any more.
     Gone(Pid),
+    /// A process that lives on is no target any more.
+    Dropped(Pid),
 }
 
 /// How a server is found that is no vLLM.
@@ -115,11 +126,17 @@ impl Discover {
     pub fn pass(&mut self) -> Vec<Change> {
         let mut processes = procfs::processes();
         processes.remove(&self.own);
-        let mut members = family::vllm(&processes);
+        self.compare(&processes)
+    }
+
+    fn compare(&mut self, processes: &BTreeMap<Pid, Process>) -> Vec<Change> {
+        let mut members = family::vllm(processes);
+        for (pid, orphan) in self.orphans(processes) {
+            members.entry(pid).or_insert(orphan);
+        }
         for process in processes.values() {
             if !members.contains_key(&process.id.pid) && self.is_other(process) {
-                let member =
-                    family::Member { engine: EngineId(process.id), kind: EngineKind::Other, role: Role::Frontend };
+                let member = Member { engine: EngineId(process.id), kind: EngineKind::Other, role: Role::Frontend };
                 members.insert(process.id.pid, member);
             }
         }
@@ -127,10 +144,10 @@ impl Discover {
         self.looked = true;
         let mut changes = Vec::new();
         self.targets.retain(|pid, target| {
-            let stays =
-                processes.get(pid).is_some_and(|process| process.id == target.process) && members.contains_key(pid);
+            let lives = processes.get(pid).is_some_and(|process| process.id == target.process);
+            let stays = lives && members.contains_key(pid);
             if !stays {
-                changes.push(Change::Gone(*pid));
+                changes.push(if lives { Change::Dropped(*pid) } else { Change::Gone(*pid) });
             }
             stays
         });
@@ -155,11 +172,23 @@ impl Discover {
         changes
     }
 
+    /// Processes of a vLLM whose root may have left: they are still what their titles say.
+    fn orphans(&self, processes: &BTreeMap<Pid, Process>) -> Vec<(Pid, Member)> {
+        let known = self.targets.values().filter(|known| known.kind == EngineKind::Vllm);
+        let alive = known.filter_map(|known| Some((known, processes.get(&known.process.pid)?)));
+        alive
+            .filter(|(known, now)| now.id == known.process && family::titled(now) == Some(known.role))
+            .map(|(known, now)| (now.id.pid, Member { engine: known.engine, kind: known.kind, role: known.role }))
+            .collect()
+    }
+
     fn is_other(&self, process: &Process) -> bool {
+        // A server that stops listening still serves whom it has accepted.
+        let known = || self.targets.get(&process.id.pid).is_some_and(|known| known.runs(process));
         self.config.others.iter().any(|select| match select {
             Select::Exe(pattern) if pattern.contains('/') => fits(pattern, &process.exe),
             Select::Exe(pattern) => fits(pattern, process.exe_name()),
-            Select::Port(port) => procfs::listening(process.id.pid).contains(port),
+            Select::Port(port) => known() || procfs::listening(process.id.pid).contains(port),
             Select::Pid(pid) => process.id.pid == *pid,
         })
     }
@@ -201,6 +230,47 @@ mod tests {
         }
     }
 
+    fn process(pid: u32, parent: u32, cmdline: &str) -> (Pid, Process) {
+        let id = ProcessId { pid: Pid(pid), start_ticks: 1 };
+        let cmdline = cmdline.split(' ').map(str::to_owned).collect();
+        (Pid(pid), Process { id, parent: Pid(parent), cmdline, exe: String::new() })
+    }
+
+    #[test]
+    fn what_is_left_of_a_vllm_is_traced_while_it_has_its_title() {
+        const ROOT: u32 = u32::MAX - 9;
+        let [api, core, worker] = [ROOT + 1, ROOT + 2, ROOT + 3];
+        let mut discover = Discover::new(Config::default(), Pid(0));
+        let mut pass = |processes: &[(Pid, Process)]| {
+            let changes = discover.compare(&processes.iter().cloned().collect());
+            let told = changes.into_iter().map(|change| match change {
+                Change::Appeared(target) => ("appeared", target.process.pid.0),
+                Change::Gone(pid) => ("gone", pid.0),
+                Change::Dropped(pid) => ("dropped", pid.0),
+            });
+            told.collect::<Vec<_>>()
+        };
+        let [a, c, w] = [(api, "VLLM::APIServer_0"), (core, "VLLM::EngineCore"), (worker, "VLLM::Worker")]
+            .map(|(pid, title)| process(pid, ROOT, title));
+        let all = [process(ROOT, 1, "vllm serve m"), a.clone(), c.clone(), w.clone()];
+        assert_eq!(pass(&all), [("appeared", ROOT), ("appeared", api), ("appeared", core)]);
+        assert_eq!(pass(&[a, c, w.clone()]), [("gone", ROOT)]);
+        assert_eq!(pass(&[process(core, 1, "something else"), w]), [("gone", api), ("dropped", core)]);
+    }
+
+    #[test]
+    fn a_server_named_by_its_port_stays_when_it_stops_listening() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let mut discover = Discover::new(Config { others: vec![Select::Port(port)] }, Pid(0));
+        let own = Pid(std::process::id());
+        discover.pass();
+        assert!(discover.targets.contains_key(&own));
+        drop(listener);
+        discover.pass();
+        assert!(discover.targets.contains_key(&own));
+    }
+
     #[test]
     fn a_server_named_by_its_pid_comes_and_goes_once() {
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
@@ -209,7 +279,7 @@ mod tests {
         let of = |changes: Vec<Change>| {
             changes.into_iter().filter(|change| match change {
                 Change::Appeared(target) => target.process.pid == pid,
-                Change::Gone(gone) => *gone == pid,
+                Change::Gone(gone) | Change::Dropped(gone) => *gone == pid,
             })
         };
         let first: Vec<Change> = of(discover.pass()).collect();

@@ -1,5 +1,6 @@
 //! The embedded object in, loaded programs out; each program loads on its own.
 
+use super::Kernel;
 use super::plan::Probe;
 use super::plan::Skip;
 use agent_ebpf::limits;
@@ -177,24 +178,23 @@ impl Object {
     pub fn skips(&self) -> &[Skip] {
         &self.skips
     }
+}
 
-    /// From now on the kernel side copies what this process moves.
-    ///
-    /// # Errors
-    ///
-    /// The table is full; the text says so.
+impl Kernel for Object {
+    type Link = UProbeLink;
+
     #[expect(clippy::needless_borrows_for_generic_args, reason = "later versions of aya take references only")]
-    pub fn follow(&mut self, pid: u32, state: TargetState) -> Result<(), String> {
+    fn follow(&mut self, pid: u32, state: TargetState) -> Result<(), String> {
         self.targets.insert(&pid, &state, 0).map_err(|error| chain(&error))
     }
 
-    /// The kernel side forgets a process and frees what it kept of it.
-    ///
-    /// The process leaves the table of targets first: for what is not in there nothing new is kept.
-    pub fn forget(&mut self, pid: u32) {
+    fn unfollow(&mut self, pid: u32) {
         if self.targets.remove(&pid).is_err() {
             tracing::debug!(pid, "was not followed");
         }
+    }
+
+    fn free(&mut self, pid: u32) {
         let Kept { conns, sessions, last_reads, calls, zmq_threads } = &mut self.kept;
         let freed = free(conns, |key| key.pid == pid)
             + free(sessions, |key| key.pid == pid)
@@ -204,12 +204,7 @@ impl Object {
         tracing::debug!(pid, freed, "forgotten");
     }
 
-    /// Attaches one probe to one process; dropping the link detaches it. Never a return probe.
-    ///
-    /// # Errors
-    ///
-    /// What the kernel said.
-    pub fn attach(&mut self, pid: u32, probe: &Probe) -> Result<UProbeLink, String> {
+    fn attach(&mut self, pid: u32, probe: &Probe) -> Result<UProbeLink, String> {
         let scope = UProbeScope::OneProcess(NonZeroU32::new(pid).ok_or("pid 0")?);
         let program = program::<UProbe>(&mut self.bpf, probe.program)?;
         let point = UProbeAttachPoint {

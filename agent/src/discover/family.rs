@@ -105,6 +105,11 @@ fn role(root: &Process, process: &Process) -> Option<Role> {
     if process.id == root.id || file_name(title).starts_with("vllm-rs") {
         return Some(Role::Frontend);
     }
+    titled(process)
+}
+
+/// What a process does by its title.
+pub fn titled(process: &Process) -> Option<Role> {
     let words = process.cmdline.iter().take(4);
     let known = TITLES.iter().find(|(part, _)| words.clone().any(|word| word.contains(part)));
     known.and_then(|(_, role)| *role)

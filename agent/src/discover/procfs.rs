@@ -19,7 +19,8 @@ pub fn processes() -> BTreeMap<Pid, Process> {
 
 fn read(it: &process::Process) -> Option<Process> {
     let stat = it.stat().ok()?;
-    if stat.state == 'Z' {
+    // One that is ending gives its memory back first, which may take long; threads of the kernel have none.
+    if stat.state == 'Z' || stat.vsize == 0 {
         return None;
     }
     Some(Process {

@@ -5,6 +5,7 @@ use anyhow::Result;
 use anyhow::anyhow;
 use std::io::Read as _;
 use std::path::PathBuf;
+use tachograph::attach::Kernel as _;
 use tachograph::attach::object;
 use tachograph::attach::plan;
 use tachograph::attach::plan::Probe;
