@@ -26,6 +26,8 @@ pub struct Line {
     decoder: Decoder,
     stream: Stream,
     book: Book,
+    /// Processes that have left, which the book does not know yet.
+    leaving: Vec<(Pid, MonoNs)>,
     messages: Vec<Message>,
     updates: Vec<Update>,
 }
@@ -38,6 +40,7 @@ impl Line {
             decoder: Decoder::new(CHANNELS),
             stream: Stream::default(),
             book: Book::new(book::Config::default()),
+            leaving: Vec::new(),
             messages: Vec::new(),
             updates: Vec::new(),
         }
@@ -45,7 +48,7 @@ impl Line {
 
     /// One record of the ring; `changed` hears of processes.
     pub fn record(&mut self, record: &[u8], mut changed: impl FnMut(Pid, ProcessChange)) {
-        let Self { vitals, decoder, stream, book, messages, updates } = self;
+        let Self { vitals, decoder, stream, book, messages, updates, .. } = self;
         decoder.push(record, vitals, |event| {
             if let Event::Process { pid, change, .. } = event {
                 changed(pid, change);
@@ -64,7 +67,7 @@ impl Line {
 
     /// What the kernel side numbered and the ring did not bring; see [`Decoder::audit`].
     pub fn audit(&mut self, numbers: &Numbers, at: MonoNs) {
-        let Self { vitals, decoder, stream, book, messages, updates } = self;
+        let Self { vitals, decoder, stream, book, messages, updates, .. } = self;
         decoder.audit(numbers, at, |event| {
             stream.push(&event, vitals, messages);
             for message in messages.drain(..) {
@@ -73,37 +76,127 @@ impl Line {
         });
     }
 
-    /// A process is traced from now on, or no longer.
+    /// A process is traced from now on, or no longer. The ring may still hold what one that has left did last:
+    /// that it left is told at the next tick, or when its id is taken again.
     pub fn attached(&mut self, attached: Attached, at: MonoNs) {
-        let message = match attached {
+        match attached {
             Attached::Follows { process, engine, kind, role, late } => {
-                Message::Appeared { process, engine, kind, role, at, late }
+                self.leave(|pid| pid == process.pid);
+                let message = Message::Appeared { process, engine, kind, role, at, late };
+                self.book.push(&message, &self.vitals, &mut self.updates);
             }
-            Attached::Left(pid) => {
-                self.decoder.forget(pid);
-                let exit = Event::Process { pid, at, change: ProcessChange::Exited };
-                self.stream.push(&exit, &self.vitals, &mut self.messages);
-                for message in self.messages.drain(..) {
-                    self.book.push(&message, &self.vitals, &mut self.updates);
-                }
-                Message::Gone { pid, at }
+            Attached::Left(pid) => self.leaving.push((pid, at)),
+        }
+    }
+
+    fn leave(&mut self, mut who: impl FnMut(Pid) -> bool) {
+        for (pid, at) in self.leaving.extract_if(.., |(pid, _)| who(*pid)) {
+            self.decoder.forget(pid);
+            let exit = Event::Process { pid, at, change: ProcessChange::Exited };
+            self.stream.push(&exit, &self.vitals, &mut self.messages);
+            for message in self.messages.drain(..).chain([Message::Gone { pid, at }]) {
+                self.book.push(&message, &self.vitals, &mut self.updates);
             }
-        };
-        self.book.push(&message, &self.vitals, &mut self.updates);
+        }
     }
 
     /// Ends what has waited long enough, and reads the gauges off the book.
     pub fn tick(&mut self, now: MonoNs) {
+        self.leave(|_| true);
         self.book.tick(now, &self.vitals, &mut self.updates);
     }
 
     /// Ends everything that is under way.
     pub fn close(&mut self, now: MonoNs) {
+        self.leave(|_| true);
         self.book.close(now, &self.vitals, &mut self.updates);
     }
 
     /// What has come out since the last call.
     pub fn updates(&mut self) -> impl Iterator<Item = Update> {
         self.updates.drain(..)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ident::EngineId;
+    use crate::ident::EngineKind;
+    use crate::ident::ProcessId;
+    use crate::ident::Role;
+    use agent_ebpf::event::Header;
+    use agent_ebpf::event::Kind;
+    use zerocopy::IntoBytes as _;
+
+    const PID: Pid = Pid(7);
+
+    fn follows(start_ticks: u64) -> Attached {
+        let process = ProcessId { pid: PID, start_ticks };
+        Attached::Follows {
+            process,
+            engine: EngineId(process),
+            kind: EngineKind::Other,
+            role: Role::Frontend,
+            late: false,
+        }
+    }
+
+    fn record(at_ns: u64, seq: u32, kind: Kind, payload: &[u8]) -> Vec<u8> {
+        let len = u32::try_from(payload.len()).unwrap();
+        let header = Header {
+            at_ns,
+            opened_ns: 1,
+            pid: PID.0,
+            tid: PID.0,
+            fd: 5,
+            seq,
+            offset: 0,
+            len,
+            total: len,
+            missing: 0,
+            result: 0,
+            kind,
+            flags: 0,
+            pad: [0; 2],
+        };
+        [header.as_bytes(), payload].concat()
+    }
+
+    /// What came out: how each request went wrong, if it did, and who left.
+    fn told(line: &mut Line) -> Vec<String> {
+        let words = |update| match update {
+            Update::Ended(request) => request.error_type.unwrap_or_else(|| "whole".to_owned()),
+            Update::Gone(pid) => format!("{pid} left"),
+            Update::InFlight { pid, .. } => format!("{pid} is here"),
+            Update::Engine { core, .. } => format!("core {core} is here"),
+        };
+        line.updates().map(words).collect()
+    }
+
+    fn line_with_a_request() -> Line {
+        let mut line = Line::new(Arc::default());
+        line.attached(follows(1), MonoNs(1));
+        let ask = b"POST /v1/completions HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}";
+        line.record(&record(2, 0, Kind::Received, ask), |_, _| {});
+        line
+    }
+
+    #[test]
+    fn what_a_process_did_last_counts_after_it_was_seen_to_have_left() {
+        let mut line = line_with_a_request();
+        line.attached(Attached::Left(PID), MonoNs(4));
+        line.record(&record(3, 1, Kind::Sent, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"), |_, _| {});
+        line.tick(MonoNs(5));
+        assert_eq!(told(&mut line), ["whole", "7 left"]);
+    }
+
+    #[test]
+    fn a_process_has_left_before_another_takes_its_id() {
+        let mut line = line_with_a_request();
+        line.attached(Attached::Left(PID), MonoNs(4));
+        line.attached(follows(2), MonoNs(5));
+        line.tick(MonoNs(6));
+        assert_eq!(told(&mut line), ["process_gone", "7 left", "7 is here"]);
     }
 }
