@@ -2,6 +2,8 @@
 
 mod ends;
 mod engine;
+mod kills;
+mod processes;
 mod wire;
 
 use agent_tests::experiment;

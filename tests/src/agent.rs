@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use anyhow::Result;
 use anyhow::ensure;
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
@@ -18,6 +19,8 @@ use tachograph::clock::System;
 const START: Duration = Duration::from_secs(30);
 /// Each probe that is taken off waits for the kernel's grace periods, which are long on a busy machine.
 const STOP: Duration = Duration::from_secs(90);
+/// A machine under load may take its time to find, attach and detach.
+const SETTLES: Duration = Duration::from_secs(30);
 const EVERY: Duration = Duration::from_millis(100);
 const LIMIT: usize = 100_000;
 
@@ -43,7 +46,8 @@ impl Agent {
     pub fn start(binary: &Path, scratch: &Scratch, settings: &[(&str, &str)]) -> Result<Self> {
         let port = http::free_port()?;
         let mut command = Command::new(binary);
-        command.arg("run").env("TACHOGRAPH_LISTEN", format!("127.0.0.1:{port}")).envs(settings.iter().copied());
+        command.arg("run").env("TACHOGRAPH_LISTEN", format!("127.0.0.1:{port}"));
+        command.env("TACHOGRAPH_REQUESTS_KEPT", LIMIT.to_string()).envs(settings.iter().copied());
         let mut running = Running::start("the agent", &mut command, scratch.file("agent.log"))?;
         running.until_ready(START, || http::get(port, "/readyz").is_ok())?;
         Ok(Self { running, port })
@@ -52,6 +56,29 @@ impl Agent {
     /// Where it listens.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.running.pid()
+    }
+
+    /// `/api/v1/snapshot`.
+    pub fn snapshot(&self) -> Result<Value> {
+        Ok(serde_json::from_str(&http::get(self.port, "/api/v1/snapshot")?)?)
+    }
+
+    /// Waits until the snapshot is as wanted; an error with the latest if that takes too long.
+    pub fn until(&self, wanted: impl Fn(&Value) -> bool) -> Result<()> {
+        let deadline = System.now().plus(SETTLES);
+        loop {
+            let snapshot = self.snapshot()?;
+            if wanted(&snapshot) {
+                return Ok(());
+            }
+            ensure!(System.now() < deadline, "the snapshot did not become what it should: {snapshot:#}");
+            std::thread::sleep(EVERY);
+        }
     }
 
     /// All finished requests as they are served, newest first.
@@ -92,6 +119,12 @@ impl Agent {
     pub fn stop(self) -> Result<String> {
         self.running.stop(STOP)
     }
+}
+
+/// The processes that are traced, by a snapshot.
+pub fn traced(snapshot: &Value) -> BTreeSet<u64> {
+    let targets = snapshot.get("targets").and_then(Value::as_array).into_iter().flatten();
+    targets.filter_map(|target| target.get("pid")?.as_u64()).collect()
 }
 
 /// The sum over all series of a metric on a page; an error where there is none.

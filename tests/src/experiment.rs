@@ -16,6 +16,7 @@ use anyhow::Result;
 use anyhow::ensure;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
+use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::time::Duration;
 
@@ -100,9 +101,14 @@ impl Outcome {
     }
 }
 
+/// Waits for one's turn; it lasts as long as what comes back.
+pub fn turn() -> MutexGuard<'static, ()> {
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Runs a plan from its start to its end.
 pub fn run(tools: &Tools, plan: Plan<'_>) -> Result<Outcome> {
-    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let _turn = turn();
     let scratch = Scratch::new(plan.mix)?;
     let mut standin = Standin::start(&tools.python, &scratch, plan.scenario, plan.wire)?;
     let agent = Agent::start(&tools.agent, &scratch, &[])?;
@@ -116,7 +122,7 @@ pub fn run(tools: &Tools, plan: Plan<'_>) -> Result<Outcome> {
 
 /// Runs a plan without an agent: what the client saw, and what was true.
 pub fn rehearse(python: &Python, plan: Plan<'_>) -> Result<(Vec<Seen>, Vec<Truth>)> {
-    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let _turn = turn();
     let scratch = Scratch::new(plan.mix)?;
     let mut standin = Standin::start(python, &scratch, plan.scenario, plan.wire)?;
     let seen = standin.load(&scratch, plan.mix, 0)?;
@@ -124,7 +130,8 @@ pub fn rehearse(python: &Python, plan: Plan<'_>) -> Result<(Vec<Seen>, Vec<Truth
     Ok((seen, truths))
 }
 
-fn stop(standin: Standin, scratch: &Scratch, requests: usize) -> Result<Vec<Truth>> {
+/// Ends a stand-in once it has told the truth of as many requests.
+pub fn stop(standin: Standin, scratch: &Scratch, requests: usize) -> Result<Vec<Truth>> {
     let (truths, widths) = standin.stop(scratch, requests)?;
     #[expect(clippy::print_stdout, reason = "the widths of the brackets are part of the result")]
     {

@@ -1,6 +1,7 @@
 //! What a suite needs in; whether it may run out. What cannot run says why, and fails where nothing may be left out.
 
 use crate::agent;
+use crate::process::LAST_PID;
 use crate::python::Python;
 use anyhow::Result;
 use anyhow::bail;
@@ -45,6 +46,18 @@ pub fn stack() -> Result<Option<(Tools, PathBuf)>> {
         format!("the real programs are not there; `cargo xtask test` installs them and names their folder in {STACK}")
     });
     open(tools().and_then(|tools| Ok((tools, PathBuf::from(named?)))))
+}
+
+/// Whether a test may choose a new process's id; where it may not, the reason is printed.
+pub fn process_ids() -> bool {
+    let opened = std::fs::OpenOptions::new().write(true).open(LAST_PID);
+    if let Err(error) = &opened {
+        #[expect(clippy::print_stderr, reason = "a test that is left out must say so")]
+        {
+            eprintln!("left out: no process id can be chosen here: {LAST_PID}: {error}");
+        }
+    }
+    opened.is_ok()
 }
 
 fn open<T>(found: Result<T, String>) -> Result<Option<T>> {

@@ -5,6 +5,9 @@
 //!                     └─ agent (run) ──▶ record ───────────┴─▶ compare ──▶ differences
 //! ```
 //!
+//! An experiment has one stand-in, which is there before the agent; on a `stage` the agent is there first, and
+//! stand-ins come and go.
+//!
 //! Every instant of the truth is a bracket of clock readings around the call that makes it, and every instant
 //! of a record is taken at the return of that call: so a right record lies inside, on a machine of any noise.
 
@@ -12,10 +15,12 @@ pub mod agent;
 pub mod compare;
 pub mod experiment;
 pub mod gate;
+pub mod held;
 pub mod http;
 pub mod process;
 pub mod python;
 pub mod record;
 pub mod scratch;
+pub mod stage;
 pub mod standin;
 pub mod truth;

@@ -5,6 +5,7 @@ use anyhow::Result;
 use anyhow::bail;
 use anyhow::ensure;
 use std::fs::File;
+use std::path::Path;
 use std::path::PathBuf;
 use std::process::Child;
 use std::process::Command;
@@ -17,6 +18,17 @@ use tachograph::clock::System;
 
 const EVERY: Duration = Duration::from_millis(20);
 const LAST_WORDS: Duration = Duration::from_secs(5);
+/// The kernel looks for the next free process id behind this one.
+pub const LAST_PID: &str = "/proc/sys/kernel/ns_last_pid";
+/// A process that has ended keeps its id until its parent knows.
+const FREE: Duration = Duration::from_secs(30);
+
+/// Sends a signal, by its name, to any process.
+pub fn signal(pid: u32, name: &str) -> Result<()> {
+    let told = Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status()?;
+    ensure!(told.success(), "cannot send {name} to {pid}");
+    Ok(())
+}
 
 /// A child process.
 #[derive(Debug)]
@@ -37,6 +49,25 @@ impl Running {
             .spawn()
             .with_context(|| format!("cannot start {name}"))?;
         Ok(Self { child, name, log })
+    }
+
+    /// As [`Running::start`], under the process id of one that has gone, once that is free.
+    pub fn start_as(pid: u32, name: &'static str, command: &mut Command, log: &Path) -> Result<Self> {
+        let deadline = System.now().plus(FREE);
+        while System.now() < deadline {
+            if Path::new(&format!("/proc/{pid}")).exists() {
+                std::thread::sleep(EVERY);
+                continue;
+            }
+            std::fs::write(LAST_PID, pid.saturating_sub(1).to_string()).context(LAST_PID)?;
+            let mut running = Self::start(name, command, log.to_owned())?;
+            if running.pid() == pid {
+                return Ok(running);
+            }
+            // Somebody else's new process came between.
+            running.kill()?;
+        }
+        bail!("process id {pid} did not become free")
     }
 
     /// Its process id.
@@ -60,6 +91,13 @@ impl Running {
     pub fn stop(mut self, within: Duration) -> Result<String> {
         self.end(within)?;
         Ok(self.words())
+    }
+
+    /// Ends it at once (SIGKILL).
+    pub fn kill(&mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
     }
 
     /// Waits for its own end.
@@ -97,8 +135,7 @@ impl Running {
         if let Some(status) = self.child.try_wait()? {
             return Ok(status);
         }
-        let told = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status()?;
-        ensure!(told.success(), "cannot signal {}", self.name);
+        signal(self.pid(), "TERM").with_context(|| self.name)?;
         self.wait(within)
     }
 

@@ -81,11 +81,20 @@ pub struct EngineInstants {
     pub aborted: Option<u64>,
 }
 
+/// The connection that a request came on.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Connection {
+    /// Its descriptor.
+    pub fd: i32,
+}
+
 /// One record.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Record {
     /// The caller's id.
     pub x_request_id: Option<String>,
+    /// Its connection; none of a request that was seen in the engine alone.
+    pub connection: Option<Connection>,
     /// The id in the response.
     pub response_id: Option<String>,
     /// A number, or what stands for an unobserved response.

@@ -2,6 +2,7 @@
 
 use crate::http;
 use crate::process::Running;
+use crate::process::signal;
 use crate::python::Python;
 use crate::scratch::Scratch;
 use crate::truth::Truth;
@@ -11,9 +12,15 @@ use anyhow::Result;
 use anyhow::ensure;
 use serde::Deserialize;
 use std::path::Path;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
+use tachograph::discover::family::Process;
+use tachograph::discover::procfs;
+use tachograph::ident::Pid;
 
+/// What the engine core calls itself.
+const CORE_TITLE: &str = "VLLM::EngineCore";
 const START: Duration = Duration::from_secs(30);
 /// How often, and how many times, it is looked whether all truth is told.
 const TOLD_EVERY: Duration = Duration::from_millis(100);
@@ -30,6 +37,17 @@ pub enum Wire {
     Plain,
     /// HTTPS with a certificate of its own.
     Tls,
+}
+
+/// How the process comes about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Birth {
+    /// As a new process.
+    New,
+    /// As a shell, which becomes it.
+    Shell,
+    /// As a new process with the id of one that has gone.
+    As(u32),
 }
 
 /// A kernel receive stamp of the client.
@@ -84,6 +102,9 @@ pub struct Seen {
     /// The last byte.
     #[serde(default)]
     pub last: Option<Stamp>,
+    /// `complete`, `aborted` by the client, or `closed` by the server.
+    #[serde(default)]
+    pub end: Option<String>,
     /// Why it came to nothing.
     #[serde(default)]
     pub failed: Option<String>,
@@ -102,6 +123,11 @@ pub struct Standin {
 impl Standin {
     /// Starts one with `standin/scenarios/SCENARIO.json` and waits until it serves.
     pub fn start(python: &Python, scratch: &Scratch, scenario: &str, wire: Wire) -> Result<Self> {
+        Self::born(Birth::New, python, scratch, scenario, wire)
+    }
+
+    /// As [`Standin::start`], but for how its process comes about.
+    pub fn born(birth: Birth, python: &Python, scratch: &Scratch, scenario: &str, wire: Wire) -> Result<Self> {
         let port = http::free_port()?;
         let mut command = python.standin();
         command.args(["serve", "--port", &port.to_string(), "--seconds", LIFE_SECONDS]);
@@ -111,7 +137,12 @@ impl Standin {
             certificate(scratch)?;
             command.arg("--tls-cert").arg(scratch.file("cert.pem")).arg("--tls-key").arg(scratch.file("key.pem"));
         }
-        let mut running = Running::start("the stand-in engine", &mut command, scratch.file("standin.log"))?;
+        let (name, log) = ("the stand-in engine", scratch.file("standin.log"));
+        let mut running = match birth {
+            Birth::New => Running::start(name, &mut command, log)?,
+            Birth::Shell => Running::start(name, &mut by_shell(&command), log)?,
+            Birth::As(pid) => Running::start_as(pid, name, &mut command, &log)?,
+        };
         running.until_ready(START, || http::listens(port))?;
         Ok(Self { running, python: python.clone(), port, wire, loads: 0 })
     }
@@ -121,11 +152,39 @@ impl Standin {
         u64::from(self.running.pid())
     }
 
+    /// The process that is the engine core.
+    pub fn core_pid(&self) -> Result<u64> {
+        let all = procfs::processes();
+        let ours = |process: &&Process| process.parent == Pid(self.running.pid()) && starts_with(process, CORE_TITLE);
+        let core = all.values().find(ours).context("no engine core")?;
+        Ok(u64::from(core.id.pid.0))
+    }
+
+    /// Both.
+    pub fn pids(&self) -> Result<[u64; 2]> {
+        Ok([self.pid(), self.core_pid()?])
+    }
+
+    /// Ends the process that serves HTTP at once (SIGKILL).
+    pub fn kill(&mut self) -> Result<()> {
+        self.running.kill()
+    }
+
+    /// Ends the engine core at once (SIGKILL).
+    pub fn kill_core(&self) -> Result<()> {
+        signal(u32::try_from(self.core_pid()?)?, "KILL")
+    }
+
     /// Sends `standin/mixes/MIX.json` and waits for its end; `first` numbers the first request.
     pub fn load(&mut self, scratch: &Scratch, mix: &str, first: u32) -> Result<Vec<Seen>> {
+        self.begin(scratch, mix, first)?.finish()
+    }
+
+    /// As [`Standin::load`], without waiting.
+    pub fn begin(&mut self, scratch: &Scratch, mix: &str, first: u32) -> Result<Load> {
         let out = scratch.file(&format!("seen-{}.jsonl", self.loads));
         self.loads += 1;
-        send(&self.python, scratch, (self.port, self.wire), mix, first, &out)
+        Load::begin(&self.python, scratch, (self.port, self.wire), mix, first, &out)
     }
 
     /// Ends it once it has told the truth of as many requests; all of it, and the widths of the brackets in
@@ -153,17 +212,57 @@ pub fn send(
     first: u32,
     out: &Path,
 ) -> Result<Vec<Seen>> {
-    let mut command = python.standin();
-    command.args(["load", "--port", &port.to_string(), "--first", &first.to_string()]);
-    command.args(["--seconds", &LOAD.as_secs().to_string(), "--mix", &format!("standin/mixes/{mix}.json")]);
-    command.arg("--out").arg(out);
-    if wire == Wire::Tls {
-        command.arg("--tls");
+    Load::begin(python, scratch, (port, wire), mix, first, out)?.finish()
+}
+
+/// A load under way.
+#[derive(Debug)]
+pub struct Load {
+    running: Running,
+    out: PathBuf,
+}
+
+impl Load {
+    fn begin(
+        python: &Python,
+        scratch: &Scratch,
+        (port, wire): (u16, Wire),
+        mix: &str,
+        first: u32,
+        out: &Path,
+    ) -> Result<Self> {
+        let mut command = python.standin();
+        command.args(["load", "--port", &port.to_string(), "--first", &first.to_string()]);
+        command.args(["--seconds", &LOAD.as_secs().to_string(), "--mix", &format!("standin/mixes/{mix}.json")]);
+        command.arg("--out").arg(out);
+        if wire == Wire::Tls {
+            command.arg("--tls");
+        }
+        let running = Running::start("the load", &mut command, scratch.file("load.log"))?;
+        Ok(Self { running, out: out.to_owned() })
     }
-    let mut running = Running::start("the load", &mut command, scratch.file("load.log"))?;
-    let status = running.wait(LOAD.saturating_mul(2))?;
-    ensure!(status.success(), "the load failed: {}", running.words());
-    lines(out)
+
+    /// Waits for its end; what the client saw.
+    pub fn finish(mut self) -> Result<Vec<Seen>> {
+        let status = self.running.wait(LOAD.saturating_mul(2))?;
+        ensure!(status.success(), "the load failed: {}", self.running.words());
+        lines(&self.out)
+    }
+}
+
+/// The same command, as what a shell becomes once it has run something else.
+fn by_shell(command: &Command) -> Command {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "true; exec \"$0\" \"$@\""]).arg(command.get_program()).args(command.get_args());
+    shell.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    if let Some(folder) = command.get_current_dir() {
+        shell.current_dir(folder);
+    }
+    shell
+}
+
+fn starts_with(process: &Process, title: &str) -> bool {
+    process.cmdline.first().is_some_and(|word| word.starts_with(title))
 }
 
 fn certificate(scratch: &Scratch) -> Result<()> {

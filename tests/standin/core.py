@@ -32,7 +32,10 @@ PR_SET_PDEATHSIG = 1
 def main(scenario: Scenario, input_address: str, output_address: str, truth: Any) -> None:
     """Runs until it is terminated; `truth` is the pipe (a connection of multiprocessing) to the front end."""
     setproctitle.setproctitle(scenario.core_title)
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if scenario.core_outlives_seconds:
+        signal.alarm(scenario.core_outlives_seconds)
+    else:
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Leaves at once: nothing of it outlives the front end, and a thread may hold the socket's lock.
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))

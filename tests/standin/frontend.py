@@ -139,6 +139,12 @@ class Engine:
         if children and not self.dead:
             await self._send(messages.ABORT, [child.id for child in children])
 
+    def die(self) -> None:
+        """The engine core is gone, and every request that it had."""
+        self.dead = True
+        for child in self._children.values():
+            child.prompt.die()
+
     async def _send(self, kind: bytes, payload: Any) -> None:
         if self.dead:
             raise EngineDead
@@ -149,9 +155,7 @@ class Engine:
         while True:
             frames = await self._output.recv_multipart(copy=False)
             if len(frames) == 1 and bytes(frames[0].buffer) == messages.ENGINE_CORE_DEAD:
-                self.dead = True
-                for child in self._children.values():
-                    child.prompt.die()
+                self.die()
                 return
             outputs = decode(frames[0].buffer)
             if outputs.scheduler_stats:

@@ -56,6 +56,8 @@ class Kind(msgspec.Struct, forbid_unknown_fields=True):
     """The request is written in so many pieces, 5 ms apart."""
     abort_after_chunks: int | None = None
     abort_after_ms: float | None = None
+    close: bool = False
+    """A connection of its own for each request, closed by the server."""
     reset: bool = False
     """Leaves with RST instead of FIN."""
     stall_ms: float = 0.0
@@ -89,6 +91,8 @@ class Job:
         head = f"POST {self.kind.path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
         if self.x_request_id:
             head += f"X-Request-Id: {self.x_request_id}\r\n"
+        if self.kind.close:
+            head += "Connection: close\r\n"
         if self.kind.traceparent:
             head += f"traceparent: {self.traceparent}\r\n"
         return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body

@@ -54,7 +54,7 @@ def main(arguments: list[str]) -> int:
     writer.close()
     try:
         truth = Truth(options.truth, reader, (os.getpid(), process.pid or 0))
-        uvloop.run(_serve(options, scenario, addresses, truth))
+        uvloop.run(_serve(options, scenario, addresses, truth, process.sentinel))
     finally:
         process.terminate()
         process.join()
@@ -63,7 +63,7 @@ def main(arguments: list[str]) -> int:
 
 
 async def _serve(
-    options: argparse.Namespace, scenario: scenarios.Scenario, addresses: list[str], truth: Truth
+    options: argparse.Namespace, scenario: scenarios.Scenario, addresses: list[str], truth: Truth, sentinel: int
 ) -> None:
     engine = Engine(*addresses)
     await engine.start()
@@ -86,6 +86,11 @@ async def _serve(
     def stop() -> None:
         server.should_exit = True
 
+    def core_left() -> None:
+        loop.remove_reader(sentinel)
+        engine.die()
+
+    loop.add_reader(sentinel, core_left)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
     if options.seconds:
