@@ -83,7 +83,7 @@ impl Attach {
 
     /// Follows one change; each probe that cannot be attached is a [`Skip`] and not a failure of the rest.
     ///
-    /// `announce` hears of a new target before its first probe can fire.
+    /// `announce` hears of a new target before anything of it is copied.
     pub fn apply(&mut self, change: Change, vitals: &Vitals, announce: &mut dyn FnMut(Attached)) {
         match change {
             Change::Gone(pid) => self.leave(pid, announce),
@@ -107,6 +107,7 @@ impl Attach {
         if known.is_some_and(|known| known.target.process != target.process || known.target.role != target.role) {
             self.leave(pid, announce);
         }
+        let new = !self.attachments.contains_key(&pid);
         let mut attachment = self.attachments.remove(&pid).unwrap_or_else(|| Attachment {
             target: target.clone(),
             attached: BTreeSet::new(),
@@ -114,7 +115,10 @@ impl Attach {
             done: BTreeSet::new(),
             links: Vec::new(),
         });
-        let new = attachment.done.is_empty();
+        for file in target.objects.difference(&attachment.done.clone()) {
+            self.attach_file(&target, file, &mut attachment, vitals);
+        }
+        // Only now, so that of what began before nothing is seen by some probes and missed by others.
         if new {
             announce(Attached::Follows {
                 process: target.process,
@@ -126,9 +130,6 @@ impl Attach {
         }
         if let Err(why) = self.object.follow(pid.0, self.copies) {
             attachment.skipped.push(Skip { what: format!("process {pid}"), why });
-        }
-        for file in target.objects.difference(&attachment.done.clone()) {
-            self.attach_file(&target, file, &mut attachment, vitals);
         }
         let probes = attachment.links.len();
         if new {

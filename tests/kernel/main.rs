@@ -2,6 +2,8 @@
 
 mod ends;
 mod engine;
+mod late;
+mod overload;
 mod wire;
 
 use agent_tests::experiment;

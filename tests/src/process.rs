@@ -93,12 +93,18 @@ impl Running {
         }
     }
 
+    /// Asks it to end (SIGTERM), and does not wait.
+    pub fn ask_to_end(&self) -> Result<()> {
+        let told = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status()?;
+        ensure!(told.success(), "cannot signal {}", self.name);
+        Ok(())
+    }
+
     fn end(&mut self, within: Duration) -> Result<ExitStatus> {
         if let Some(status) = self.child.try_wait()? {
             return Ok(status);
         }
-        let told = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status()?;
-        ensure!(told.success(), "cannot signal {}", self.name);
+        self.ask_to_end()?;
         self.wait(within)
     }
 

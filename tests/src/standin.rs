@@ -121,6 +121,11 @@ impl Standin {
         u64::from(self.running.pid())
     }
 
+    /// Where it serves.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Sends `standin/mixes/MIX.json` and waits for its end; `first` numbers the first request.
     pub fn load(&mut self, scratch: &Scratch, mix: &str, first: u32) -> Result<Vec<Seen>> {
         let out = scratch.file(&format!("seen-{}.jsonl", self.loads));
