@@ -213,6 +213,8 @@ pub mod count {
 mod pod {
     #![expect(unsafe_code, reason = "aya asks for a promise about layout")]
     // SAFETY: repr(C), integers only, no padding.
+    unsafe impl aya::Pod for crate::event::Loss {}
+    // SAFETY: repr(C), integers only, no padding.
     unsafe impl aya::Pod for super::ConnKey {}
     // SAFETY: repr(C), integers only, no padding.
     unsafe impl aya::Pod for super::ConnState {}

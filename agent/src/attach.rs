@@ -119,7 +119,7 @@ impl<K: Kernel> Attach<K> {
 
     /// Follows one change; each probe that cannot be attached is a [`Skip`] and not a failure of the rest.
     ///
-    /// `announce` hears of a new target before its first probe can fire.
+    /// `announce` hears of a new target before anything of it is copied.
     pub fn apply(&mut self, change: Change, vitals: &Vitals, announce: &mut dyn FnMut(Attached)) {
         match change {
             Change::Gone(pid) => self.leave(pid, Fate::Gone, announce),
@@ -160,6 +160,12 @@ impl<K: Kernel> Attach<K> {
             done: BTreeSet::new(),
             links: Vec::new(),
         });
+        self.release.hold(true);
+        for file in target.objects.difference(&attachment.done.clone()) {
+            self.attach_file(&target, file, &mut attachment, vitals);
+        }
+        self.release.hold(false);
+        // Only now, so that of what began before nothing is seen by some probes and missed by others.
         if new {
             announce(Attached::Follows {
                 process: target.process,
@@ -172,11 +178,6 @@ impl<K: Kernel> Attach<K> {
         if let Err(why) = self.kernel.follow(pid.0, self.copies) {
             attachment.skipped.push(Skip { what: format!("process {pid}"), why });
         }
-        self.release.hold(true);
-        for file in target.objects.difference(&attachment.done.clone()) {
-            self.attach_file(&target, file, &mut attachment, vitals);
-        }
-        self.release.hold(false);
         let probes = attachment.links.len();
         if new {
             tracing::info!(pid = pid.0, role = ?target.role, late = target.late, probes, "attached");

@@ -17,6 +17,7 @@ pub use crate::request::ITL_BOUNDS_NS;
 pub use crate::request::Itl;
 pub use crate::request::Request;
 pub use crate::request::Update;
+pub use crate::stream::Exchange;
 pub use crate::stream::Load;
 pub use crate::stream::Operation;
 

@@ -151,7 +151,10 @@ impl Discover {
             }
             stays
         });
-        for (pid, member) in members {
+        // Who steps the model comes before who serves HTTP: then no exchange is seen without its engine.
+        let (cores, frontends): (Vec<_>, Vec<_>) =
+            members.into_iter().partition(|(_, member)| member.role == Role::Core);
+        for (pid, member) in cores.into_iter().chain(frontends) {
             let Some(process) = processes.get(&pid) else { continue };
             let (objects, closes) = object::of(process);
             let late = self.targets.get(&pid).map_or(late, |known| known.late);

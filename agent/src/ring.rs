@@ -93,6 +93,11 @@ pub enum Event<'a> {
         /// How many.
         records: u32,
     },
+    /// Records of connections were lost, perhaps all of some connection.
+    ConnectionsLost {
+        /// When it was noticed.
+        at: MonoNs,
+    },
     /// A piece of one ZeroMQ frame of an engine core.
     Frame {
         /// The engine core process.

@@ -29,11 +29,13 @@ use crate::ring::read::Ring;
 use crate::serve;
 use crate::vitals::Vitals;
 use agent_ebpf::event;
+use agent_ebpf::event::Kind;
 use agent_ebpf::map::TargetState;
 use agent_ebpf::map::count;
 use anyhow::Context as _;
 use keeper::Keeper;
 use line::Line;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
@@ -126,7 +128,7 @@ async fn agent(config: Config) -> anyhow::Result<()> {
         hint,
         updates,
         over: Arc::clone(&over),
-        audited: 0,
+        audited: Lost::default(),
     };
     let ring_thread = thread::Builder::new().name("ring".to_owned()).spawn(move || ring_end.run())?;
     let ready = Arc::new(AtomicBool::new(false));
@@ -246,8 +248,15 @@ struct RingEnd {
     hint: mpsc::SyncSender<()>,
     updates: queue::Sender<Update>,
     over: Arc<AtomicBool>,
-    /// How many lost records the last audit knew of.
-    audited: u64,
+    /// What the last audit knew of.
+    audited: Lost,
+}
+
+/// Records that the kernel side found no room for, so far: of connections, and all others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Lost {
+    wire: u64,
+    engine: u64,
 }
 
 impl RingEnd {
@@ -274,8 +283,9 @@ impl RingEnd {
 
     /// Finds what was lost behind the last record of a connection or thread; whether it could. The numbers
     /// are read first: what they count is then in the ring, or lost.
-    fn audit(&mut self) -> bool {
-        let numbers = self.ring.numbers(self.line.open());
+    fn audit(&mut self, lost: Lost) -> bool {
+        let mut numbers = self.ring.numbers(self.line.open());
+        numbers.connections_lost = lost.wire != self.audited.wire;
         let read = (0..AUDIT_BATCHES).any(|_| self.drain() < RING_BATCH);
         if read {
             self.line.audit(&numbers, self.clock.now());
@@ -305,12 +315,13 @@ impl RingEnd {
     }
 
     fn count(&mut self) {
-        let lost = (0..event::KINDS).map(|kind| self.counts.get(count::LOST + kind)).sum();
-        self.vitals.records_lost.set(lost);
+        let lost = |kinds: Range<u32>| kinds.map(|kind| self.counts.get(count::LOST + kind)).sum();
+        let lost = Lost { wire: lost(0..Kind::FrameIn as u32), engine: lost(Kind::FrameIn as u32..event::KINDS) };
+        self.vitals.records_lost.set(lost.wire + lost.engine);
         self.vitals.map_full.set(self.counts.get(count::MAP_FULL));
         self.vitals.probe_hits_wire.set(self.counts.get(count::HITS_WIRE));
         self.vitals.probe_hits_engine.set(self.counts.get(count::HITS_ENGINE));
-        if lost != self.audited && self.audit() {
+        if lost != self.audited && self.audit(lost) {
             self.audited = lost;
         }
     }

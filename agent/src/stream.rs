@@ -353,6 +353,11 @@ pub enum Message {
         /// When it was noticed.
         at: MonoNs,
     },
+    /// Records of connections were lost: exchanges may be among them of which nothing was seen.
+    ExchangesLost {
+        /// When it was noticed.
+        at: MonoNs,
+    },
     /// The engine received a request.
     Added {
         /// The engine core process.

@@ -3,6 +3,8 @@
 mod ends;
 mod engine;
 mod kills;
+mod late;
+mod overload;
 mod processes;
 mod wire;
 

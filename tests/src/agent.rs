@@ -47,20 +47,21 @@ impl Agent {
         let port = http::free_port()?;
         let mut command = Command::new(binary);
         command.arg("run").env("TACHOGRAPH_LISTEN", format!("127.0.0.1:{port}"));
+        // Whatever else runs on this machine is recorded too.
         command.env("TACHOGRAPH_REQUESTS_KEPT", LIMIT.to_string()).envs(settings.iter().copied());
         let mut running = Running::start("the agent", &mut command, scratch.file("agent.log"))?;
         running.until_ready(START, || http::get(port, "/readyz").is_ok())?;
         Ok(Self { running, port })
     }
 
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.running.pid()
+    }
+
     /// Where it listens.
     pub fn port(&self) -> u16 {
         self.port
-    }
-
-    /// Its process id.
-    pub fn pid(&self) -> u32 {
-        self.running.pid()
     }
 
     /// `/api/v1/snapshot`.
@@ -91,11 +92,7 @@ impl Agent {
 
     /// The records of requests that these processes served, oldest first.
     pub fn records(&self, pids: &[u64]) -> Result<Vec<Record>> {
-        let requests = self.requests()?;
-        let ours = requests.iter().rev().filter(|request| {
-            request.pointer("/target/pid").and_then(Value::as_u64).is_some_and(|pid| pids.contains(&pid))
-        });
-        ours.map(|request| serde_json::from_value(request.clone()).with_context(|| request.to_string())).collect()
+        of(&pids.iter().copied().collect(), &self.requests()?)
     }
 
     /// As [`Agent::records`], when there are at least so many or `within` is over.
@@ -119,6 +116,25 @@ impl Agent {
     pub fn stop(self) -> Result<String> {
         self.running.stop(STOP)
     }
+
+    /// Ends it; the requests that it served as finished last of all, with those that its end cut short.
+    pub fn last_requests(self) -> Result<Vec<Value>> {
+        self.running.ask_to_end()?;
+        let mut last = self.requests()?;
+        while let Ok(requests) = self.requests() {
+            last = requests;
+        }
+        self.stop()?;
+        Ok(last)
+    }
+}
+
+/// Those of these requests that these processes served, oldest first, as records.
+pub fn of(pids: &BTreeSet<u64>, requests: &[Value]) -> Result<Vec<Record>> {
+    let ours = requests.iter().rev().filter(|request| {
+        request.pointer("/target/pid").and_then(Value::as_u64).is_some_and(|pid| pids.contains(&pid))
+    });
+    ours.map(|request| serde_json::from_value(request.clone()).with_context(|| request.to_string())).collect()
 }
 
 /// The processes that are traced, by a snapshot.

@@ -5,12 +5,14 @@ use crate::agent::Agent;
 use crate::compare;
 use crate::compare::Report;
 use crate::gate::Tools;
+use crate::losses::Losses;
 use crate::python::Python;
 use crate::record::Record;
 use crate::scratch::Scratch;
 use crate::standin::Seen;
 use crate::standin::Standin;
 use crate::standin::Wire;
+use crate::truth;
 use crate::truth::Truth;
 use anyhow::Result;
 use anyhow::ensure;
@@ -59,6 +61,8 @@ pub struct Outcome {
     pub seen: Vec<Seen>,
     /// The agent's metrics when all was over.
     pub metrics: String,
+    /// What was lost, where the agent was told to keep it.
+    pub losses: Losses,
 }
 
 impl Outcome {
@@ -101,23 +105,31 @@ impl Outcome {
     }
 }
 
-/// Waits for one's turn; it lasts as long as what comes back.
-pub fn turn() -> MutexGuard<'static, ()> {
+/// Waits until no other experiment runs in this process.
+pub(crate) fn turn() -> MutexGuard<'static, ()> {
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Runs a plan from its start to its end.
 pub fn run(tools: &Tools, plan: Plan<'_>) -> Result<Outcome> {
+    run_with(tools, plan, &[])
+}
+
+/// The same, with further settings of the agent (`TACHOGRAPH_*`).
+pub fn run_with(tools: &Tools, plan: Plan<'_>, settings: &[(&str, &str)]) -> Result<Outcome> {
     let _turn = turn();
     let scratch = Scratch::new(plan.mix)?;
     let mut standin = Standin::start(&tools.python, &scratch, plan.scenario, plan.wire)?;
-    let agent = Agent::start(&tools.agent, &scratch, &[])?;
+    let agent = Agent::start(&tools.agent, &scratch, settings)?;
     let seen = standin.load(&scratch, plan.mix, 0)?;
-    let records = agent.records_when(&[standin.pid()], seen.len(), RECORDS)?;
+    agent.records_when(&[standin.pid()], seen.len(), RECORDS)?;
+    let requests = agent.requests()?;
     let metrics = agent.metrics()?;
+    let losses = Losses::of(agent.pid())?;
     agent.stop()?;
     let truths = stop(standin, &scratch, seen.len())?;
-    Ok(Outcome { records, truths, seen, metrics })
+    let records = agent::of(&truth::pids(&truths), &requests)?;
+    Ok(Outcome { records, truths, seen, metrics, losses })
 }
 
 /// Runs a plan without an agent: what the client saw, and what was true.

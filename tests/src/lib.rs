@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! gate ──▶ experiment ── standin (serve, load) ──▶ truth ──┐
-//!                     └─ agent (run) ──▶ record ───────────┴─▶ compare ──▶ differences
+//!                     └─ agent (run) ──▶ record ───────────┼─▶ compare ──▶ differences
+//!       absence: an agent that comes late, or again        └─▶ account ──▶ right, marked or missing
 //! ```
 //!
 //! An experiment has one stand-in, which is there before the agent; on a `stage` the agent is there first, and
@@ -11,12 +12,15 @@
 //! Every instant of the truth is a bracket of clock readings around the call that makes it, and every instant
 //! of a record is taken at the return of that call: so a right record lies inside, on a machine of any noise.
 
+pub mod absence;
+pub mod account;
 pub mod agent;
 pub mod compare;
 pub mod experiment;
 pub mod gate;
 pub mod held;
 pub mod http;
+pub mod losses;
 pub mod process;
 pub mod python;
 pub mod record;

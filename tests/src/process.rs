@@ -131,11 +131,16 @@ impl Running {
         }
     }
 
+    /// Asks it to end (SIGTERM), and does not wait.
+    pub fn ask_to_end(&self) -> Result<()> {
+        signal(self.pid(), "TERM").with_context(|| self.name)
+    }
+
     fn end(&mut self, within: Duration) -> Result<ExitStatus> {
         if let Some(status) = self.child.try_wait()? {
             return Ok(status);
         }
-        signal(self.pid(), "TERM").with_context(|| self.name)?;
+        self.ask_to_end()?;
         self.wait(within)
     }
 

@@ -60,6 +60,8 @@ pub struct EngineRecord {
     pub id: String,
     /// The front end's id.
     pub external_id: Option<String>,
+    /// The engine core process.
+    pub pid: u32,
     /// When what happened to it.
     pub instants: EngineInstants,
 }
@@ -81,20 +83,31 @@ pub struct EngineInstants {
     pub aborted: Option<u64>,
 }
 
-/// The connection that a request came on.
-#[derive(Debug, Clone, Deserialize)]
+/// Where a request was on the wire.
+#[derive(Debug, Clone, Copy, Deserialize)]
 pub struct Connection {
-    /// Its descriptor.
+    /// The descriptor.
     pub fd: i32,
+    /// When it was first seen, CLOCK_MONOTONIC nanoseconds.
+    pub opened: u64,
+}
+
+/// The processes of a record.
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub struct Target {
+    /// Who served it.
+    pub pid: u32,
 }
 
 /// One record.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Record {
+    /// Who served it.
+    pub target: Target,
+    /// Its connection; `None` without HTTP.
+    pub connection: Option<Connection>,
     /// The caller's id.
     pub x_request_id: Option<String>,
-    /// Its connection; none of a request that was seen in the engine alone.
-    pub connection: Option<Connection>,
     /// The id in the response.
     pub response_id: Option<String>,
     /// A number, or what stands for an unobserved response.

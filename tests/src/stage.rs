@@ -6,6 +6,7 @@ use crate::experiment;
 use crate::experiment::Outcome;
 use crate::gate::Tools;
 use crate::held::Held;
+use crate::losses::Losses;
 use crate::python::Python;
 use crate::record::Record;
 use crate::scratch::Scratch;
@@ -102,10 +103,10 @@ impl Stage {
     /// A stand-in leaves, orderly; what was recorded of its requests.
     pub fn leave(&self, player: Player, seen: Vec<Seen>) -> Result<Outcome> {
         self.until_recorded(&player, seen.len())?;
-        let metrics = self.agent.metrics()?;
+        let (metrics, losses) = (self.agent.metrics()?, Losses::of(self.agent.pid())?);
         let truths = experiment::stop(player.standin, &player.scratch, seen.len())?;
         let records = self.records(player.pids, player.entered)?;
-        Ok(Outcome { records, truths, seen, metrics })
+        Ok(Outcome { records, truths, seen, metrics, losses })
     }
 
     /// Waits until there are as many records of a stand-in.

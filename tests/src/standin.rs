@@ -152,6 +152,11 @@ impl Standin {
         u64::from(self.running.pid())
     }
 
+    /// Where it serves.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// The process that is the engine core.
     pub fn core_pid(&self) -> Result<u64> {
         let all = procfs::processes();

@@ -4,6 +4,7 @@ use anyhow::Context as _;
 use anyhow::Result;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Two readings of CLOCK_MONOTONIC, nanoseconds, just before and just after a call.
@@ -115,6 +116,10 @@ pub struct Truth {
     pub x_request_id: Option<String>,
     /// The process that served it.
     pub pid: u64,
+    /// The engine core.
+    pub core_pid: u64,
+    /// Its connection's descriptor there.
+    pub fd: i32,
     /// How it ended.
     pub end: End,
     /// The status that was sent.
@@ -145,6 +150,11 @@ pub struct Truth {
     pub instants: Instants,
     /// In the engine.
     pub engine: Vec<EngineTruth>,
+}
+
+/// The processes that these requests went through.
+pub fn pids(truths: &[Truth]) -> BTreeSet<u64> {
+    truths.iter().flat_map(|truth| [truth.pid, truth.core_pid]).collect()
 }
 
 /// The lines of a JSON file.

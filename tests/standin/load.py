@@ -70,6 +70,8 @@ class Mix(msgspec.Struct, forbid_unknown_fields=True):
     kinds: list[Kind]
     concurrency: int = 8
     seed: int = 1
+    in_order: bool = False
+    """Kinds as they stand, instead of an order of chance."""
     model: str = "standin"
 
 
@@ -202,14 +204,15 @@ class Client:
 
 
 def batches(mix: Mix, first: int) -> list[list[Job]]:
-    """All requests of a mix in an order of chance; those that are pipelined stay together."""
+    """All requests of a mix in their order; those that are pipelined stay together."""
     random_ = random.Random(mix.seed)
     made, number = [], first
     for kind in mix.kinds:
         jobs = [Job(kind, number + index, mix, random_) for index in range(kind.count)]
         number += kind.count
         made += [jobs[start : start + kind.pipeline] for start in range(0, len(jobs), kind.pipeline)]
-    random_.shuffle(made)
+    if not mix.in_order:
+        random_.shuffle(made)
     return made
 
 

@@ -133,6 +133,7 @@ class Truth:
             **case.fields,
             "pid": self._pids[0],
             "core_pid": self._pids[1],
+            "fd": connection.fd,
             "end": case.end,
             "instants": instants,
             "input_tokens": sum(prompt.tokens for prompt in case.prompts) if case.prompts else None,

@@ -122,12 +122,14 @@ class Connection(asyncio.BufferedProtocol):
         self.read: Bracket = (0, 0)
         self.gone: Bracket | None = None
         self.latest: Exchange | None = None
+        self.fd = -1
         self.tap: Tap | None = None
         self._before = 0
         self._inner = _Marked(self, **settings)
 
     def connection_made(self, transport: Any) -> None:
         """The loop accepted."""
+        self.fd = transport.get_extra_info("socket").fileno()
         if self._send_buffer_bytes:
             transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self._send_buffer_bytes)
         self.tap = Tap(transport, asyncio.get_running_loop())

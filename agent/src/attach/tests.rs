@@ -81,13 +81,13 @@ fn a_process_is_new_once_whatever_it_has_mapped() {
     let whole = target(7, 1, Role::Core);
     let bare = Target { objects: BTreeSet::new(), ..whole.clone() };
     let said = told([bare.clone(), bare, whole].map(Change::Appeared));
-    assert_eq!(said, ["new 7 of 1", "follow 7", "attach"]);
+    assert_eq!(said, ["attach", "new 7 of 1", "follow 7"]);
 }
 
 #[test]
 fn what_lives_on_is_not_copied_then_not_probed_then_freed() {
     let said = told([Change::Appeared(target(7, 1, Role::Core)), Change::Dropped(Pid(7))]);
-    assert_eq!(said, ["new 7 of 1", "follow 7", "attach", "unfollow 7", "detach", "left 7", "free 7"]);
+    assert_eq!(said, ["attach", "new 7 of 1", "follow 7", "unfollow 7", "detach", "left 7", "free 7"]);
 }
 
 #[test]
@@ -96,7 +96,7 @@ fn a_new_role_waits_for_the_probes_of_the_old_one() {
     let left = ["unfollow 7", "detach", "left 7", "free 7"];
     assert_eq!(
         said,
-        [&["new 7 of 1", "follow 7", "attach"][..], &left, &["new 7 of 1", "follow 7", "attach"]].concat()
+        [&["attach", "new 7 of 1", "follow 7"][..], &left, &["attach", "new 7 of 1", "follow 7"]].concat()
     );
 }
 
@@ -107,6 +107,6 @@ fn whoever_has_the_id_next_does_not_wait_for_the_probes_of_the_last() {
     let left = ["unfollow 7", "left 7", "free 7"];
     assert_eq!(
         said,
-        [&["new 7 of 1", "follow 7", "attach"][..], &left, &["new 7 of 2", "follow 7", "attach"]].concat()
+        [&["attach", "new 7 of 1", "follow 7"][..], &left, &["attach", "new 7 of 2", "follow 7"]].concat()
     );
 }

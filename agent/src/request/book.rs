@@ -83,6 +83,8 @@ pub struct Book {
     /// Engine requests by the response ids they may belong to.
     pub(super) named: HashMap<String, Vec<u64>>,
     pub(super) habits: BTreeMap<Option<EngineId>, Habits>,
+    /// When it was last noticed that exchanges may have been lost whole.
+    pub(super) exchanges_lost: Option<MonoNs>,
 }
 
 impl Book {
@@ -102,6 +104,7 @@ impl Book {
             ended: BTreeSet::new(),
             named: HashMap::new(),
             habits: BTreeMap::new(),
+            exchanges_lost: None,
         }
     }
 
@@ -152,6 +155,7 @@ impl Book {
                     http.flags.insert(Incomplete::RecordsLost);
                 }
             }
+            Message::ExchangesLost { at } => self.exchanges_lost = Some(*at),
             Message::Added { engine, at, request } => self.add(*engine, *at, request, vitals, out),
             Message::Aborted { engine, at, ids } => {
                 for id in ids {

@@ -2,6 +2,7 @@
 
 use crate::clock::MonoNs;
 use crate::ident::EngineKind;
+use crate::request::Incomplete;
 use crate::request::Join;
 use crate::request::Request;
 use crate::request::Update;
@@ -23,9 +24,13 @@ use crate::stream::Operation;
 use crate::vitals::Vitals;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 /// Pairs looked at for one elimination; beyond, what is left is ambiguous.
 const PAIRS: usize = 250_000;
+
+/// How long before its engine request an exchange may have been lost: what the front end takes, and more.
+const LOSS_SHOWS: Duration = Duration::from_secs(1);
 
 /// Whether to wait for what may still come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,8 +121,14 @@ impl Book {
     /// The end of an engine request that no exchange was found for. One that an exchange may have asked
     /// for is not counted as a request a second time.
     pub(super) fn without_http(&mut self, key: u64, now: MonoNs, vitals: &Vitals, out: &mut Vec<Update>) {
-        let Some(life) = self.take(key) else { return };
+        let Some(mut life) = self.take(key) else { return };
         vitals.engine_unmatched.one();
+        if self.before_our_time(&life) {
+            life.flags.insert(Incomplete::AttachedLate);
+        }
+        if self.among_the_lost(&life) {
+            life.flags.insert(Incomplete::RecordsLost);
+        }
         if !life.disputed {
             self.serial += 1;
             record(finish::engine_only(&life, self.kind_of(life.core), now, self.serial), vitals, out);
@@ -233,13 +244,20 @@ impl Book {
         Group {
             lives: lives.iter().map(|(key, _)| *key).collect(),
             takers: takers.iter().filter(|(_, http)| can(http)).map(|(key, _)| *key).collect(),
-            disputed: lives.iter().any(|(_, life)| life.disputed || self.before_our_time(life)),
+            disputed: lives
+                .iter()
+                .any(|(_, life)| life.disputed || self.before_our_time(life) || self.among_the_lost(life)),
         }
     }
 
     /// Whether an exchange that was never seen may have asked for it.
     fn before_our_time(&self, life: &Life) -> bool {
         self.habits.get(&life.engine).is_some_and(|habits| life.added.unwrap_or(life.seen) < habits.settled)
+    }
+
+    /// Whether records were lost that may have been of its exchange.
+    fn among_the_lost(&self, life: &Life) -> bool {
+        self.exchanges_lost.is_some_and(|lost| lost.plus(LOSS_SHOWS) >= life.added.unwrap_or(life.seen))
     }
 
     /// An exchange whose name no engine request carries.

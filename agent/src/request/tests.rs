@@ -411,6 +411,20 @@ fn losses_mark_what_they_touch() {
 }
 
 #[test]
+fn an_engine_request_whose_exchange_may_be_lost_says_so() {
+    let alone = |lost: Option<f64>| {
+        let mut story = Story::vllm();
+        story.add(2_000.0, ID, 9).step(2_020.1, &[&format!("{ID} 1 fin=stop")]);
+        if let Some(at) = lost {
+            story.tell(at, Message::ExchangesLost { at: ms(at) });
+        }
+        story.record().incomplete
+    };
+    assert_eq!((alone(None), alone(Some(900.0))), (vec![], vec![]));
+    assert_eq!(alone(Some(2_030.0)), [Incomplete::RecordsLost]);
+}
+
+#[test]
 fn an_embedding_has_no_output_tokens() {
     let mut story = Story::vllm();
     story.ask(

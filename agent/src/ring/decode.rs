@@ -23,6 +23,8 @@ pub struct Numbers {
     pub conns: HashMap<Conn, Option<u32>>,
     /// By engine thread.
     pub threads: HashMap<(Pid, u32, Way), u32>,
+    /// Whether records of connections were lost since the last audit.
+    pub connections_lost: bool,
 }
 
 /// Numbers expected next, by connection and by engine thread.
@@ -114,6 +116,9 @@ impl Decoder {
     ///
     /// `numbers` were read before what the ring held then was decoded, of connections that were open already.
     pub fn audit(&mut self, numbers: &Numbers, at: MonoNs, mut each: impl FnMut(Event<'_>)) {
+        if numbers.connections_lost {
+            each(Event::ConnectionsLost { at });
+        }
         for (conn, next) in &numbers.conns {
             let Some(expected) = self.conns.get_mut(conn) else { continue };
             let records = next.map_or(1, |next| behind(*expected, next));
@@ -227,6 +232,7 @@ mod tests {
         let of = |conn: Option<u32>, thread: u32| Numbers {
             conns: HashMap::from([(CONN, conn)]),
             threads: HashMap::from([(THREAD, thread)]),
+            connections_lost: false,
         };
         let mut audit = |numbers: &Numbers| toll(|each| decoder.audit(numbers, MonoNs(2), each));
         assert_eq!(audit(&of(Some(1), 1)), (0, 0), "all came");

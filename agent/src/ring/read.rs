@@ -43,7 +43,7 @@ impl Ring {
             let (pid, tid) = (Pid(pid_of_thread(thread)), tid_of_thread(thread));
             [((pid, tid, Way::Out), state.seq_out), ((pid, tid, Way::In), state.seq_in)]
         });
-        Numbers { conns, threads: both.collect() }
+        Numbers { conns, threads: both.collect(), connections_lost: false }
     }
 
     fn next_of(&self, conn: Conn) -> Option<u32> {

@@ -65,7 +65,7 @@ impl Line {
         self.decoder.open()
     }
 
-    /// What the kernel side numbered and the ring did not bring; see [`Decoder::audit`].
+    /// Records were lost: finds what the kernel side numbered and the ring did not bring, see [`Decoder::audit`].
     pub fn audit(&mut self, numbers: &Numbers, at: MonoNs) {
         let Self { vitals, decoder, stream, book, messages, updates, .. } = self;
         decoder.audit(numbers, at, |event| {

@@ -107,6 +107,7 @@ impl EngineCore {
             | Event::Blocked { .. }
             | Event::Closed { .. }
             | Event::Lost { .. }
+            | Event::ConnectionsLost { .. }
             | Event::Process { .. } => {}
         }
     }

@@ -112,6 +112,7 @@ impl Http {
                     connection.gap(cx);
                 }
             }
+            Event::ConnectionsLost { at } => out.push(Message::ExchangesLost { at }),
             Event::Process { pid, at, change: ProcessChange::Exited } => {
                 let cx = &mut self.context(at, vitals, out);
                 for mut connection in self.table.remove_where(|key| key.pid == pid) {

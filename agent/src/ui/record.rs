@@ -3,12 +3,12 @@
 use crate::clock::MonoNs;
 use crate::clock::seconds;
 use crate::correlate::EngineRequest;
+use crate::correlate::Exchange;
 use crate::correlate::Finished;
 use crate::correlate::ITL_BOUNDS_NS;
 use crate::correlate::Itl;
 use crate::correlate::Request;
 use crate::correlate::totals;
-use crate::stream::Exchange;
 use serde_json::Map;
 use serde_json::Value;
 use serde_json::json;

@@ -11,7 +11,7 @@ const FIVE_MS: i64 = 5_000_000;
 
 fn truth() -> Value {
     json!({
-        "temperature": 0.12345, "x_request_id": "r", "pid": 1, "end": "complete", "status": 200,
+        "temperature": 0.12345, "x_request_id": "r", "pid": 1, "core_pid": 2, "fd": 9, "end": "complete", "status": 200,
         "response_id": "chatcmpl-r", "stream": true, "usage": true, "finish_reasons": ["stop"],
         "input_tokens": 9, "cached_tokens": 0, "output_tokens": 2,
         "instants": {
@@ -32,6 +32,7 @@ fn truth() -> Value {
 
 fn record() -> Value {
     json!({
+        "target": { "pid": 1 }, "connection": { "fd": 9, "opened": 999_000_000_u64 },
         "x_request_id": "r", "response_id": "chatcmpl-r", "status": 200, "error_type": null,
         "finish_reasons": ["stop"], "stream": true, "params": { "temperature": 0.12345 },
         "input_tokens": 9, "cached_tokens": 0, "output_tokens": 2, "engine_tokens": 3,
@@ -45,7 +46,7 @@ fn record() -> Value {
             "receive": 0.001, "frontend": 0.0195, "queue": 0.019, "prefill": 0.05, "decode": 0.09, "deliver": 0.0205,
         },
         "engine_requests": [{
-            "id": "chatcmpl-r-01234567", "external_id": "chatcmpl-r",
+            "id": "chatcmpl-r-01234567", "external_id": "chatcmpl-r", "pid": 2,
             "instants": {
                 "added": 1_020_500_000_u64, "queued": 1_021_000_000_u64, "scheduled": 1_040_000_000_u64,
                 "first_output": 1_090_000_000_u64, "last_output": 1_180_000_000_u64, "aborted": 1_190_500_000_u64,
