@@ -2,6 +2,7 @@
 
 mod ends;
 mod engine;
+mod hostile;
 mod wire;
 
 use agent_tests::experiment;

@@ -12,6 +12,7 @@ pub mod agent;
 pub mod compare;
 pub mod experiment;
 pub mod gate;
+pub mod guest;
 pub mod http;
 pub mod process;
 pub mod python;
