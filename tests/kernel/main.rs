@@ -2,6 +2,7 @@
 
 mod ends;
 mod engine;
+mod hostile;
 mod late;
 mod overload;
 mod wire;

@@ -15,6 +15,7 @@ pub mod agent;
 pub mod compare;
 pub mod experiment;
 pub mod gate;
+pub mod guest;
 pub mod http;
 pub mod losses;
 pub mod process;

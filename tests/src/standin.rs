@@ -10,15 +10,21 @@ use anyhow::Context as _;
 use anyhow::Result;
 use anyhow::ensure;
 use serde::Deserialize;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
+use tachograph::discover::family::Process;
+use tachograph::discover::procfs;
 
 const START: Duration = Duration::from_secs(30);
 /// How often, and how many times, it is looked whether all truth is told.
 const TOLD_EVERY: Duration = Duration::from_millis(100);
 const TOLD_LOOKS: u32 = 200;
 const STOP: Duration = Duration::from_secs(15);
+/// What the engine core calls itself.
+const CORE: &str = "EngineCore";
 const LOAD: Duration = Duration::from_secs(90);
 /// It ends by itself after so long, whatever became of its owner.
 const LIFE_SECONDS: &str = "300";
@@ -30,6 +36,8 @@ pub enum Wire {
     Plain,
     /// HTTPS with a certificate of its own.
     Tls,
+    /// HTTP over a Unix socket.
+    Unix,
 }
 
 /// A kernel receive stamp of the client.
@@ -104,7 +112,8 @@ impl Standin {
     pub fn start(python: &Python, scratch: &Scratch, scenario: &str, wire: Wire) -> Result<Self> {
         let port = http::free_port()?;
         let mut command = python.standin();
-        command.args(["serve", "--port", &port.to_string(), "--seconds", LIFE_SECONDS]);
+        command.args(["serve", "--seconds", LIFE_SECONDS]);
+        place(&mut command, scratch, (port, wire));
         command.args(["--scenario", &format!("standin/scenarios/{scenario}.json")]);
         command.arg("--truth").arg(scratch.file("truth.jsonl"));
         if wire == Wire::Tls {
@@ -112,7 +121,10 @@ impl Standin {
             command.arg("--tls-cert").arg(scratch.file("cert.pem")).arg("--tls-key").arg(scratch.file("key.pem"));
         }
         let mut running = Running::start("the stand-in engine", &mut command, scratch.file("standin.log"))?;
-        running.until_ready(START, || http::listens(port))?;
+        running.until_ready(START, || match wire {
+            Wire::Plain | Wire::Tls => http::listens(port),
+            Wire::Unix => UnixStream::connect(socket(scratch)).is_ok(),
+        })?;
         Ok(Self { running, python: python.clone(), port, wire, loads: 0 })
     }
 
@@ -121,9 +133,19 @@ impl Standin {
         u64::from(self.running.pid())
     }
 
-    /// Where it serves.
+    /// Where it serves, unless that is a Unix socket.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// The process that serves HTTP, and the engine core.
+    pub fn pids(&self) -> Vec<u64> {
+        let is_core = |process: &Process| {
+            u64::from(process.parent.0) == self.pid() && process.cmdline.iter().any(|word| word.contains(CORE))
+        };
+        let processes = procfs::processes().into_values();
+        let cores = processes.filter(is_core).map(|process| u64::from(process.id.pid.0));
+        std::iter::once(self.pid()).chain(cores).collect()
     }
 
     /// Sends `standin/mixes/MIX.json` and waits for its end; `first` numbers the first request.
@@ -159,7 +181,8 @@ pub fn send(
     out: &Path,
 ) -> Result<Vec<Seen>> {
     let mut command = python.standin();
-    command.args(["load", "--port", &port.to_string(), "--first", &first.to_string()]);
+    command.args(["load", "--first", &first.to_string()]);
+    place(&mut command, scratch, (port, wire));
     command.args(["--seconds", &LOAD.as_secs().to_string(), "--mix", &format!("standin/mixes/{mix}.json")]);
     command.arg("--out").arg(out);
     if wire == Wire::Tls {
@@ -169,6 +192,18 @@ pub fn send(
     let status = running.wait(LOAD.saturating_mul(2))?;
     ensure!(status.success(), "the load failed: {}", running.words());
     lines(out)
+}
+
+/// Names the place to serve on, or to send to.
+fn place(command: &mut Command, scratch: &Scratch, (port, wire): (u16, Wire)) {
+    match wire {
+        Wire::Plain | Wire::Tls => command.args(["--port", &port.to_string()]),
+        Wire::Unix => command.arg("--uds").arg(socket(scratch)),
+    };
+}
+
+fn socket(scratch: &Scratch) -> PathBuf {
+    scratch.file("engine.sock")
 }
 
 fn certificate(scratch: &Scratch) -> Result<()> {

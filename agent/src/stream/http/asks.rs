@@ -33,6 +33,8 @@ pub(super) enum Asks {
     Body(Box<Body>),
     /// After a gap: nothing counts until a call begins with a request.
     Seeking,
+    /// They stopped making sense, and none is read any more.
+    Over,
 }
 
 /// A request body under way.
@@ -58,6 +60,18 @@ impl Asks {
         Self::Head { head: Collector::new(), sought: false }
     }
 
+    /// Bytes were missed, an unknown number of them.
+    pub(super) fn gap(&mut self) {
+        if !self.is_over() {
+            *self = Self::Seeking;
+        }
+    }
+
+    /// Whether nothing more is read.
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self, Self::Over)
+    }
+
     /// Whether a head has begun and is incomplete.
     pub(super) fn is_torn(&self) -> bool {
         matches!(self, Self::Head { head, sought: false } if !head.block().is_empty())
@@ -73,7 +87,7 @@ impl Connection {
         }
         while !self.deaf {
             let more = match &mut self.asks {
-                Asks::Seeking => false,
+                Asks::Seeking | Asks::Over => false,
                 Asks::Head { .. } => !bytes.is_empty() && self.ask_head(&mut bytes, cx),
                 Asks::Body(_) => self.ask_body(&mut bytes, cx),
             };
@@ -102,7 +116,7 @@ impl Connection {
         match parsed {
             Some((request, first)) => self.ask(request, first, sought, cx),
             None if sought => self.asks = Asks::Seeking,
-            None => self.give_up(cx),
+            None => self.stop_asking(cx),
         }
         true
     }
@@ -119,7 +133,7 @@ impl Connection {
             self.end_all_unseen(self.last_out, cx);
         }
         if self.open.len() >= PIPELINED {
-            self.give_up(cx);
+            self.stop_asking(cx);
             return;
         }
         let operation = openai::operation(&request.path).filter(|_| request.method == Method::Post);
@@ -180,7 +194,7 @@ impl Connection {
                 false
             }
             Step::Bad => {
-                self.give_up(cx);
+                self.stop_asking(cx);
                 false
             }
         }
@@ -189,7 +203,7 @@ impl Connection {
     /// Bytes that follow were not copied.
     fn ask_missing(&mut self, missing: u32, cx: &mut Context<'_>) {
         let Asks::Body(body) = &mut self.asks else {
-            self.asks = Asks::Seeking;
+            self.asks.gap();
             return;
         };
         let number = body.number;

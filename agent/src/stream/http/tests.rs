@@ -253,6 +253,23 @@ fn what_is_not_read_is_counted_once_and_never_misread() {
 }
 
 #[test]
+fn requests_that_stop_making_sense_are_answered_all_the_same() {
+    let broken = "POST /v1/chat/completions HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n";
+    let good_then_rubbish = chat() + "\0\0";
+    let refusal = || say(reply("400 Bad", "", "no"));
+    for (asked, answers, expected) in [
+        (broken, vec![refusal()], "ended 0 @2"),
+        (&good_then_rubbish, vec![say(STREAM_HEAD), say(event(TOKEN)), say(END)], "ended 0 @4"),
+        (&good_then_rubbish, vec![say(STREAM_HEAD), say(event(TOKEN)), refusal()], "broken 0 @4 Protocol"),
+    ] {
+        let after = [ask(chat()), say(STREAM_HEAD), refusal()];
+        let (messages, vitals) = play(&[&[Do::Open, ask(asked)], &answers[..], &after].concat(), None);
+        assert_eq!(messages.last().map(line).as_deref(), Some(expected), "{asked:?}");
+        assert_eq!(counts(&vitals), [1, 0, 1, 0, 0], "{asked:?}");
+    }
+}
+
+#[test]
 fn a_connection_from_before_is_read_from_its_next_request() {
     let steps = [
         say(event(TOKEN)),
