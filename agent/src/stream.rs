@@ -7,6 +7,7 @@ pub mod engine_core;
 pub mod http;
 pub mod http1;
 pub mod json;
+pub mod mask;
 pub mod openai;
 pub mod sse;
 pub mod table;
