@@ -24,21 +24,35 @@ impl<F: Copy> Scanner<F> {
     /// Reads on as [`Self::feed`] does, and masks the bytes in their place.
     pub fn mask(&mut self, mut bytes: &mut [u8], take: &mut impl FnMut(F, Value<'_>)) {
         while !bytes.is_empty() {
-            let text = self.state == State::Text && self.is_hidden();
-            let run = if text { memchr2(b'"', b'\\', bytes).unwrap_or(bytes.len()).max(1) } else { 1 };
-            let Some((run, rest)) = bytes.split_at_mut_checked(run) else { return };
-            let (before, cut) = (self.state, self.cut);
+            let text = if self.state == State::Text { memchr2(b'"', b'\\', bytes).unwrap_or(bytes.len()) } else { 0 };
+            let Some((run, rest)) = bytes.split_at_mut_checked(text.max(1)) else { return };
+            let (before, cut, kept) = (self.state, self.cut, self.kept.len());
             self.feed(run, take);
-            for byte in run {
-                *byte = self.masked(*byte, before, cut);
+            if text > 0 {
+                self.mask_text(run, cut, kept);
+            } else {
+                run.iter_mut().for_each(|byte| *byte = self.masked(*byte, before, cut));
             }
             bytes = rest;
         }
     }
 
-    /// Whether nothing of the string under way stays.
-    fn is_hidden(&self) -> bool {
-        !self.is_key && self.cap <= SOME
+    /// Text without escapes that was just read into `kept`, of which there were so many bytes before.
+    fn mask_text(&self, run: &mut [u8], cut: bool, kept: usize) {
+        let stays = match (self.is_key, cut) {
+            (true, false) => (kept + 1..=self.kept.len()).take_while(|to| self.leads_to_a_name(*to)).count(),
+            // The byte that does not fit goes along, as what shows that there are more.
+            (false, false) if self.cap > SOME => self.kept.len() - kept + 1,
+            _ => 0,
+        };
+        let hidden = if self.is_key { HIDDEN_NAME } else { HIDDEN };
+        run.iter_mut().skip(stays).for_each(|byte| *byte = hidden);
+    }
+
+    /// Whether the key under way, up to there, is the beginning of one that is wanted.
+    fn leads_to_a_name(&self, to: usize) -> bool {
+        let beginning = self.kept.get(..to);
+        self.container().zip(beginning).is_some_and(|(container, beginning)| container.has_key_with(beginning))
     }
 
     /// A byte that was just read in the state `before`, the value under way being `cut` already.
@@ -47,24 +61,14 @@ impl<F: Copy> Scanner<F> {
             // What nests too deep must do so once more.
             (before, State::Bad(Fault::Nesting)) => !matches!(before, State::Bad(_)),
             (_, State::Bad(Fault::NotJson)) => false,
-            (State::Text, State::Text) if self.is_key && self.leads_to_a_name() => true,
-            (
-                State::Text | State::Escape | State::Unicode { .. },
-                State::Text | State::Escape | State::Unicode { .. },
-            ) => {
-                if self.is_key {
-                    return HIDDEN_NAME;
-                }
-                !self.is_hidden() && !cut
+            (State::Escape | State::Unicode { .. }, _) | (State::Text, State::Escape) if self.is_key => {
+                return HIDDEN_NAME;
             }
+            (State::Escape | State::Unicode { .. }, _) | (State::Text, State::Escape) => self.cap > SOME && !cut,
             (_, State::Token) => return self.masked_in_token(byte),
             _ => true,
         };
         if stays { byte } else { HIDDEN }
-    }
-
-    fn leads_to_a_name(&self) -> bool {
-        self.cap > 0 && !self.cut && self.container().is_some_and(|container| container.has_key_with(&self.kept))
     }
 
     fn masked_in_token(&self, byte: u8) -> u8 {
