@@ -31,7 +31,9 @@ impl<F: Copy> Scanner<F> {
             if text > 0 {
                 self.mask_text(run, cut, kept);
             } else {
-                run.iter_mut().for_each(|byte| *byte = self.masked(*byte, before, cut));
+                for byte in run {
+                    *byte = self.masked(*byte, before, cut);
+                }
             }
             bytes = rest;
         }
