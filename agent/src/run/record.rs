@@ -1,4 +1,4 @@
-//! What the probes see in, a tape out; text is masked unless the operator asks for it.
+//! What the probes see in, a tape out; what is not read is masked unless the operator asks for it.
 
 use self::masked::Masked;
 use super::keeper::Keeper;
