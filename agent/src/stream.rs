@@ -1,6 +1,7 @@
 //! [`ring::Event`](crate::ring::Event) in, [`Message`] out: what was said on the wire and by the engine.
 //!
-//! What may lie on a tape of the events is [mask]'s business. Absent here: I/O, clocks, GPUs, exporters. Malformed input is a value or a count, never an error.
+//! What of it may lie on a tape is [mask]'s business. Absent here: I/O, clocks, GPUs, exporters. Malformed
+//! input is a value or a count, never an error.
 
 pub mod assemble;
 pub mod engine_core;
