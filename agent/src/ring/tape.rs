@@ -5,7 +5,7 @@
 //! record = length (u32) bytes
 //! ```
 //!
-//! Integers are little-endian. A record is the very bytes that the ring gave; what they mean is
+//! Integers are little-endian. A record is what the ring gave, or a masked copy of it; what it means is
 //! [`ring`](crate::ring)'s business.
 
 use std::io;
