@@ -103,16 +103,28 @@ impl Connection {
     /// Whether there is more to do with these bytes.
     fn ask_head(&mut self, bytes: &mut &[u8], cx: &mut Context<'_>) -> bool {
         let Asks::Head { head, sought } = &mut self.asks else { return false };
+        let from = *bytes;
         let (whole, sought) = (head.take(bytes, cx.at, cx.head_bytes), *sought);
+        let taken = from.split_at(from.len() - bytes.len()).0;
         let parsed = match whole {
-            Taken::Partial if http1::may_be_request(head.block()) => return false,
+            Taken::Partial if http1::may_be_request(head.block()) => {
+                cx.pen.head(taken, head.block());
+                return false;
+            }
             Taken::Whole(block, _) if block.starts_with(http1::HTTP2) => {
+                cx.pen.head(taken, &block);
                 self.upgraded(cx);
                 return false;
             }
-            Taken::Whole(block, first) => http1::request(&block).map(|request| (request, first)),
+            Taken::Whole(block, first) => http1::request(&block).map(|request| {
+                cx.pen.head(taken, &block);
+                (request, first)
+            }),
             Taken::Partial | Taken::TooLong => None,
         };
+        if parsed.is_none() {
+            cx.pen.spoil(taken);
+        }
         match parsed {
             Some((request, first)) => self.ask(request, first, sought, cx),
             None if sought => self.asks = Asks::Seeking,
@@ -170,11 +182,17 @@ impl Connection {
 
     fn ask_body(&mut self, bytes: &mut &[u8], cx: &mut Context<'_>) -> bool {
         let Asks::Body(body) = &mut self.asks else { return false };
-        match body.framing.step(bytes) {
+        match body.framing.read(bytes, &mut cx.pen) {
             Step::Data(data) => {
                 body.bytes += data.len() as u64;
-                if let Reading::Scan(scan) = &mut body.reading {
-                    scan.feed(data);
+                let copy = cx.pen.next(data.len());
+                match (&mut body.reading, copy) {
+                    (Reading::Scan(scan), None) => scan.feed(data),
+                    (Reading::Scan(scan), Some(copy)) => {
+                        copy.copy_from_slice(data);
+                        scan.mask(copy);
+                    }
+                    (Reading::Unread(_), _) => {}
                 }
                 true
             }

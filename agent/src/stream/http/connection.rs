@@ -12,6 +12,7 @@ use crate::stream::Message;
 use crate::stream::http::asks::Asks;
 use crate::stream::http::replies::Replies;
 use crate::stream::http1::Method;
+use crate::stream::mask::Pen;
 use crate::vitals::Vitals;
 use std::collections::VecDeque;
 
@@ -21,6 +22,8 @@ pub(super) struct Context<'a> {
     pub(super) head_bytes: usize,
     pub(super) vitals: &'a Vitals,
     pub(super) out: &'a mut Vec<Message>,
+    /// At the first byte of the event's that was not read yet.
+    pub(super) pen: Pen<'a>,
 }
 
 /// What is said about an exchange before it is its turn.
