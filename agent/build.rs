@@ -14,7 +14,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-env-changed=TACHOGRAPH_BPF");
     let out = PathBuf::from(std::env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?).join("probes.o");
     let named = std::env::var_os("TACHOGRAPH_BPF").map(PathBuf::from);
-    // Asked for now: what was compiled may lie in a `target` that was copied from another checkout.
+    // Not `env!`: a build folder that was copied from elsewhere would bring the object of that place.
     let package = std::env::var_os("CARGO_MANIFEST_DIR").ok_or("cargo sets CARGO_MANIFEST_DIR")?;
     let object = named.clone().unwrap_or_else(|| Path::new(&package).join(BUILT));
     println!("cargo::rerun-if-changed={}", object.display());

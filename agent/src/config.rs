@@ -64,7 +64,8 @@ pub enum Command {
         /// How long; without it, until interrupted.
         #[arg(long, value_name = "SECONDS")]
         seconds: Option<u64>,
-        /// Keep text as it is instead of masking it; the file is readable by its owner only.
+        /// Keep everything as it is instead of masking what no record is made of; the file is readable by its
+        /// owner only.
         #[arg(long)]
         with_content: bool,
         /// Settings.

@@ -256,7 +256,7 @@ mod tests {
         let [a, c, w] = [(api, "VLLM::APIServer_0"), (core, "VLLM::EngineCore"), (worker, "VLLM::Worker")]
             .map(|(pid, title)| process(pid, ROOT, title));
         let all = [process(ROOT, 1, "vllm serve m"), a.clone(), c.clone(), w.clone()];
-        assert_eq!(pass(&all), [("appeared", ROOT), ("appeared", api), ("appeared", core)]);
+        assert_eq!(pass(&all), [("appeared", core), ("appeared", ROOT), ("appeared", api)]);
         assert_eq!(pass(&[a, c, w.clone()]), [("gone", ROOT)]);
         assert_eq!(pass(&[process(core, 1, "something else"), w]), [("gone", api), ("dropped", core)]);
     }

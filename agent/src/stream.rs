@@ -1,12 +1,14 @@
 //! [`ring::Event`](crate::ring::Event) in, [`Message`] out: what was said on the wire and by the engine.
 //!
-//! Absent here: I/O, clocks, GPUs, exporters. Malformed input is a value or a count, never an error.
+//! What of it may lie on a tape is [mask]'s business. Absent here: I/O, clocks, GPUs, exporters. Malformed
+//! input is a value or a count, never an error.
 
 pub mod assemble;
 pub mod engine_core;
 pub mod http;
 pub mod http1;
 pub mod json;
+pub mod mask;
 pub mod openai;
 pub mod sse;
 pub mod table;

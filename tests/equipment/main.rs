@@ -77,6 +77,14 @@ fn tls_changes_nothing_but_the_stamps() -> Result<()> {
 }
 
 #[test]
+fn a_unix_socket_changes_nothing_but_the_stamps() -> Result<()> {
+    let pairs = pairs("plain", "mixed", Wire::Unix)?;
+    instants_are_in_order(&pairs);
+    assert!(pairs.iter().all(|(seen, _)| seen.first_content.is_none() && seen.last.is_none()));
+    Ok(())
+}
+
+#[test]
 fn slow_readers_and_pipelines_keep_the_order() -> Result<()> {
     for (scenario, mix) in [("slow", "slow"), ("plain", "pipelined")] {
         let pairs = pairs(scenario, mix, Wire::Plain)?;

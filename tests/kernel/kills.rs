@@ -1,6 +1,7 @@
 //! Processes that are killed while requests are under way: each request is recorded once, with what it had got.
 
 use agent_tests::gate;
+use agent_tests::process::signal;
 use agent_tests::record::Record;
 use agent_tests::stage::Player;
 use agent_tests::stage::Stage;
@@ -24,7 +25,7 @@ fn a_killed_engine_core() -> Result<()> {
     let mut stage = Stage::open(&tools)?;
     let (player, load) = under_way(&mut stage, "few_seats")?;
     let pids = player.pids;
-    player.standin.kill_core()?;
+    signal(u32::try_from(pids[1])?, "KILL")?;
     let seen = load.finish()?;
     stage.until_forgotten(&BTreeSet::from([pids[1]]))?;
     let outcome = stage.leave(player, seen)?;

@@ -2,6 +2,7 @@
 
 mod ends;
 mod engine;
+mod hostile;
 mod kills;
 mod late;
 mod overload;

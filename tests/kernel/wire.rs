@@ -26,6 +26,14 @@ fn a_mix_of_everything_under_tls() -> Result<()> {
 }
 
 #[test]
+fn a_mix_of_everything_over_a_unix_socket() -> Result<()> {
+    let Some(outcome) = verified("plain", "mixed", Wire::Unix)? else { return Ok(()) };
+    // The kernel stamps nothing there, and the client makes nothing up.
+    assert!(outcome.seen.iter().all(|seen| seen.first_content.is_none() && seen.last.is_none()));
+    Ok(())
+}
+
+#[test]
 fn head_comment_role_empty_and_content_are_different_instants() -> Result<()> {
     let Some(outcome) = verified("plain", "gaps", Wire::Plain)? else { return Ok(()) };
     let mut count = 0;

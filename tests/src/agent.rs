@@ -9,9 +9,11 @@ use anyhow::Result;
 use anyhow::ensure;
 use serde_json::Value;
 use std::collections::BTreeSet;
+use std::iter::Sum;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
+use std::str::FromStr;
 use std::time::Duration;
 use tachograph::clock::Clock as _;
 use tachograph::clock::System;
@@ -112,6 +114,18 @@ impl Agent {
         http::get(self.port, "/metrics")
     }
 
+    /// As [`Agent::metrics`], once they are `enough`, or as they are when `within` is over.
+    pub fn metrics_when(&self, within: Duration, enough: impl Fn(&str) -> bool) -> Result<String> {
+        let deadline = System.now().plus(within);
+        loop {
+            let page = self.metrics()?;
+            if enough(&page) || System.now() >= deadline {
+                return Ok(page);
+            }
+            std::thread::sleep(EVERY);
+        }
+    }
+
     /// Ends it; what it said comes back.
     pub fn stop(self) -> Result<String> {
         self.running.stop(STOP)
@@ -145,9 +159,17 @@ pub fn traced(snapshot: &Value) -> BTreeSet<u64> {
 
 /// The sum over all series of a metric on a page; an error where there is none.
 pub fn metric(page: &str, name: &str) -> Result<f64> {
+    sum(page, name)
+}
+
+/// The same of a counter.
+pub fn count(page: &str, name: &str) -> Result<u64> {
+    sum(page, name)
+}
+
+fn sum<T: FromStr + Sum>(page: &str, name: &str) -> Result<T> {
     let series = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
-    let values: Vec<f64> =
-        page.lines().filter(series).filter_map(|line| line.rsplit(' ').next()?.parse().ok()).collect();
+    let values: Vec<T> = page.lines().filter(series).filter_map(|line| line.rsplit(' ').next()?.parse().ok()).collect();
     ensure!(!values.is_empty(), "no metric {name}");
     Ok(values.into_iter().sum())
 }

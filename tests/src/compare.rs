@@ -127,6 +127,9 @@ fn wire(notes: &mut Notes, record: &Record, truth: &Truth) {
     notes.inside("first_byte", got.first_byte, want.first_byte);
     notes.inside("first_content", got.first_content, want.first_content);
     notes.inside("finished", got.finished, Some(want.finished));
+    if let (Some(seconds), Some(waited)) = (record.blocked_seconds, truth.waited) {
+        notes.equal("blocked no longer than bytes waited", &((seconds * 1e9).round() <= waited as f64), &true);
+    }
 }
 
 fn phases(notes: &mut Notes, record: &Record, truth: &Truth) {

@@ -15,6 +15,7 @@ use crate::standin::Wire;
 use crate::truth;
 use crate::truth::Truth;
 use anyhow::Result;
+use anyhow::anyhow;
 use anyhow::ensure;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -73,6 +74,13 @@ impl Outcome {
 
     /// The same, but for some fields of some kinds of the mix.
     pub fn verify_but(&self, kinds: &[&str], fields: &[&str]) -> Result<Report> {
+        let report = self.right_but(kinds, fields)?;
+        self.lossless_but(&[])?;
+        Ok(report)
+    }
+
+    /// Every request that was sent is recorded once, and every record is right, but for some fields of some kinds.
+    pub fn right_but(&self, kinds: &[&str], fields: &[&str]) -> Result<Report> {
         let failed = self.seen.iter().filter(|seen| seen.failed.is_some()).count();
         ensure!(failed == 0, "{failed} requests of the load failed");
         ensure!(self.truths.len() == self.seen.len(), "{} truths of {} requests", self.truths.len(), self.seen.len());
@@ -85,11 +93,24 @@ impl Outcome {
             }
         }
         report.verify()?;
-        for counter in LOSSES {
-            let count = agent::metric(&self.metrics, counter)?;
-            ensure!(count == 0.0, "{counter} is {count}");
-        }
         Ok(report)
+    }
+
+    /// No loss was counted but those that had to be.
+    pub fn lossless_but(&self, known: &[(&str, u64)]) -> Result<()> {
+        for counter in LOSSES {
+            let count = agent::count(&self.metrics, counter)?;
+            let due = known.iter().find(|(name, _)| *name == counter).map_or(0, |(_, count)| *count);
+            ensure!(count == due, "{counter} is {count} instead of {due}");
+        }
+        Ok(())
+    }
+
+    /// Takes out what concerns callers with such an X-Request-Id.
+    pub fn take(&mut self, fits: impl Fn(&str) -> bool) -> (Vec<Record>, Vec<Truth>) {
+        let theirs = |id: &Option<String>| id.as_deref().is_some_and(&fits);
+        let records = self.records.extract_if(.., |record| theirs(&record.x_request_id)).collect();
+        (records, self.truths.extract_if(.., |truth| theirs(&truth.x_request_id)).collect())
     }
 
     /// The records of one kind of the mix, each with its truth.
@@ -110,6 +131,15 @@ pub(crate) fn turn() -> MutexGuard<'static, ()> {
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Requests of guests.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Guests {
+    /// That the agent records.
+    pub records: usize,
+    /// That the stand-in knows of.
+    pub truths: usize,
+}
+
 /// Runs a plan from its start to its end.
 pub fn run(tools: &Tools, plan: Plan<'_>) -> Result<Outcome> {
     run_with(tools, plan, &[])
@@ -117,17 +147,48 @@ pub fn run(tools: &Tools, plan: Plan<'_>) -> Result<Outcome> {
 
 /// The same, with further settings of the agent (`TACHOGRAPH_*`).
 pub fn run_with(tools: &Tools, plan: Plan<'_>, settings: &[(&str, &str)]) -> Result<Outcome> {
+    conduct(tools, plan, settings, |_, _| Ok(Guests::default()))
+}
+
+/// As [`run`], with guests who come to the server's port while the load runs, again and again until they have gone.
+pub fn visited(
+    tools: &Tools,
+    plan: Plan<'_>,
+    visits: impl FnOnce(u16, &Agent) -> Result<Guests> + Send,
+) -> Result<Outcome> {
+    conduct(tools, plan, &[], visits)
+}
+
+fn conduct(
+    tools: &Tools,
+    plan: Plan<'_>,
+    settings: &[(&str, &str)],
+    visits: impl FnOnce(u16, &Agent) -> Result<Guests> + Send,
+) -> Result<Outcome> {
     let _turn = turn();
     let scratch = Scratch::new(plan.mix)?;
     let mut standin = Standin::start(&tools.python, &scratch, plan.scenario, plan.wire)?;
     let agent = Agent::start(&tools.agent, &scratch, settings)?;
-    let seen = standin.load(&scratch, plan.mix, 0)?;
-    agent.records_when(&[standin.pid()], seen.len(), RECORDS)?;
+    let port = standin.port();
+    let (seen, guests) = std::thread::scope(|scope| {
+        let visiting = scope.spawn(|| visits(port, &agent));
+        let mut load = || -> Result<Vec<Seen>> {
+            let mut seen = Vec::new();
+            while seen.is_empty() || !visiting.is_finished() {
+                seen.extend(standin.load(&scratch, plan.mix, u32::try_from(seen.len())?)?);
+            }
+            Ok(seen)
+        };
+        (load(), visiting.join().unwrap_or_else(|_| Err(anyhow!("the guests panicked"))))
+    });
+    let (seen, guests) = (seen?, guests?);
+    agent.records_when(&[standin.pid()], seen.len() + guests.records, RECORDS)?;
     let requests = agent.requests()?;
     let metrics = agent.metrics()?;
     let losses = Losses::of(agent.pid())?;
-    agent.stop()?;
-    let truths = stop(standin, &scratch, seen.len())?;
+    let words = agent.stop()?;
+    ensure!(!words.contains("panicked"), "{words}");
+    let truths = stop(standin, &scratch, seen.len() + guests.truths)?;
     let records = agent::of(&truth::pids(&truths), &requests)?;
     Ok(Outcome { records, truths, seen, metrics, losses })
 }

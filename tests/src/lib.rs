@@ -18,6 +18,7 @@ pub mod agent;
 pub mod compare;
 pub mod experiment;
 pub mod gate;
+pub mod guest;
 pub mod held;
 pub mod http;
 pub mod losses;

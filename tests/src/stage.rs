@@ -17,6 +17,7 @@ use crate::standin::Standin;
 use crate::standin::Wire;
 use anyhow::Context as _;
 use anyhow::Result;
+use anyhow::anyhow;
 use anyhow::ensure;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -69,7 +70,7 @@ impl Stage {
     pub fn enter(&mut self, birth: Birth, scenario: &str, wire: Wire) -> Result<Player> {
         let (scratch, entered) = (Scratch::new(scenario)?, System.now().0);
         let standin = Standin::born(birth, &self.python, &scratch, scenario, wire)?;
-        let pids = standin.pids()?;
+        let pids: [u64; 2] = standin.pids().try_into().map_err(|pids| anyhow!("one engine has {pids:?}"))?;
         self.pids.extend(pids);
         self.agent.until(|snapshot| pids.iter().all(|pid| traced(snapshot).contains(pid)))?;
         Ok(Player { standin, pids, entered, scratch })

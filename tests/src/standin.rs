@@ -2,7 +2,6 @@
 
 use crate::http;
 use crate::process::Running;
-use crate::process::signal;
 use crate::python::Python;
 use crate::scratch::Scratch;
 use crate::truth::Truth;
@@ -11,21 +10,21 @@ use anyhow::Context as _;
 use anyhow::Result;
 use anyhow::ensure;
 use serde::Deserialize;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 use tachograph::discover::family::Process;
 use tachograph::discover::procfs;
-use tachograph::ident::Pid;
 
-/// What the engine core calls itself.
-const CORE_TITLE: &str = "VLLM::EngineCore";
 const START: Duration = Duration::from_secs(30);
 /// How often, and how many times, it is looked whether all truth is told.
 const TOLD_EVERY: Duration = Duration::from_millis(100);
 const TOLD_LOOKS: u32 = 200;
 const STOP: Duration = Duration::from_secs(15);
+/// What the engine core calls itself.
+const CORE: &str = "EngineCore";
 const LOAD: Duration = Duration::from_secs(90);
 /// It ends by itself after so long, whatever became of its owner.
 const LIFE_SECONDS: &str = "300";
@@ -37,6 +36,8 @@ pub enum Wire {
     Plain,
     /// HTTPS with a certificate of its own.
     Tls,
+    /// HTTP over a Unix socket.
+    Unix,
 }
 
 /// How the process comes about.
@@ -130,7 +131,8 @@ impl Standin {
     pub fn born(birth: Birth, python: &Python, scratch: &Scratch, scenario: &str, wire: Wire) -> Result<Self> {
         let port = http::free_port()?;
         let mut command = python.standin();
-        command.args(["serve", "--port", &port.to_string(), "--seconds", LIFE_SECONDS]);
+        command.args(["serve", "--seconds", LIFE_SECONDS]);
+        place(&mut command, scratch, (port, wire));
         command.args(["--scenario", &format!("standin/scenarios/{scenario}.json")]);
         command.arg("--truth").arg(scratch.file("truth.jsonl"));
         if wire == Wire::Tls {
@@ -143,7 +145,10 @@ impl Standin {
             Birth::Shell => Running::start(name, &mut by_shell(&command), log)?,
             Birth::As(pid) => Running::start_as(pid, name, &mut command, &log)?,
         };
-        running.until_ready(START, || http::listens(port))?;
+        running.until_ready(START, || match wire {
+            Wire::Plain | Wire::Tls => http::listens(port),
+            Wire::Unix => UnixStream::connect(socket(scratch)).is_ok(),
+        })?;
         Ok(Self { running, python: python.clone(), port, wire, loads: 0 })
     }
 
@@ -152,32 +157,24 @@ impl Standin {
         u64::from(self.running.pid())
     }
 
-    /// Where it serves.
+    /// Where it serves, unless that is a Unix socket.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// The process that is the engine core.
-    pub fn core_pid(&self) -> Result<u64> {
-        let all = procfs::processes();
-        let ours = |process: &&Process| process.parent == Pid(self.running.pid()) && starts_with(process, CORE_TITLE);
-        let core = all.values().find(ours).context("no engine core")?;
-        Ok(u64::from(core.id.pid.0))
-    }
-
-    /// Both.
-    pub fn pids(&self) -> Result<[u64; 2]> {
-        Ok([self.pid(), self.core_pid()?])
+    /// The process that serves HTTP, and the engine core.
+    pub fn pids(&self) -> Vec<u64> {
+        let is_core = |process: &Process| {
+            u64::from(process.parent.0) == self.pid() && process.cmdline.iter().any(|word| word.contains(CORE))
+        };
+        let processes = procfs::processes().into_values();
+        let cores = processes.filter(is_core).map(|process| u64::from(process.id.pid.0));
+        std::iter::once(self.pid()).chain(cores).collect()
     }
 
     /// Ends the process that serves HTTP at once (SIGKILL).
     pub fn kill(&mut self) -> Result<()> {
         self.running.kill()
-    }
-
-    /// Ends the engine core at once (SIGKILL).
-    pub fn kill_core(&self) -> Result<()> {
-        signal(u32::try_from(self.core_pid()?)?, "KILL")
     }
 
     /// Sends `standin/mixes/MIX.json` and waits for its end; `first` numbers the first request.
@@ -237,7 +234,8 @@ impl Load {
         out: &Path,
     ) -> Result<Self> {
         let mut command = python.standin();
-        command.args(["load", "--port", &port.to_string(), "--first", &first.to_string()]);
+        command.args(["load", "--first", &first.to_string()]);
+        place(&mut command, scratch, (port, wire));
         command.args(["--seconds", &LOAD.as_secs().to_string(), "--mix", &format!("standin/mixes/{mix}.json")]);
         command.arg("--out").arg(out);
         if wire == Wire::Tls {
@@ -266,8 +264,16 @@ fn by_shell(command: &Command) -> Command {
     shell
 }
 
-fn starts_with(process: &Process, title: &str) -> bool {
-    process.cmdline.first().is_some_and(|word| word.starts_with(title))
+/// Names the place to serve on, or to send to.
+fn place(command: &mut Command, scratch: &Scratch, (port, wire): (u16, Wire)) {
+    match wire {
+        Wire::Plain | Wire::Tls => command.args(["--port", &port.to_string()]),
+        Wire::Unix => command.arg("--uds").arg(socket(scratch)),
+    };
+}
+
+fn socket(scratch: &Scratch) -> PathBuf {
+    scratch.file("engine.sock")
 }
 
 fn certificate(scratch: &Scratch) -> Result<()> {

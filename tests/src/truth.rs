@@ -122,6 +122,9 @@ pub struct Truth {
     pub fd: i32,
     /// How it ended.
     pub end: End,
+    /// For how long bytes of its connection had to wait for the client, nanoseconds at most; `None` where that is
+    /// not known.
+    pub waited: Option<u64>,
     /// The status that was sent.
     #[serde(default)]
     pub status: Option<u16>,

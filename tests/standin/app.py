@@ -1,12 +1,15 @@
 """HTTP requests in, streams and bodies out: the ASGI application, with the order of writes that vLLM has."""
 
 import asyncio
+import gzip
 import traceback
+import zlib
 from collections.abc import Awaitable
 from collections.abc import Callable
 from typing import Any
 
 from standin import openai
+from standin import upgrade
 from standin.frontend import Delta
 from standin.frontend import Engine
 from standin.frontend import EngineDead
@@ -41,9 +44,9 @@ class Reply:
         self._case.fields["status"] = status
         await self._stamped("head", {"type": "http.response.start", "status": status, "headers": headers})
 
-    async def part(self, name: str, body: bytes) -> None:
-        """A piece of a stream."""
-        await self._stamped(name, {"type": "http.response.body", "body": body, "more_body": True})
+    async def part(self, name: str, body: bytes) -> bool:
+        """A piece of a stream; whether it could still be written."""
+        return await self._stamped(name, {"type": "http.response.body", "body": body, "more_body": True})
 
     async def end(self, body: bytes = b"") -> None:
         """The last piece."""
@@ -54,11 +57,13 @@ class Reply:
         await self.head(status, b"application/json", len(body))
         await self.end(body)
 
-    async def _stamped(self, name: str, message: dict[str, Any]) -> None:
+    async def _stamped(self, name: str, message: dict[str, Any]) -> bool:
         tap = self._case.exchange.connection.tap
         before = tap.latest
         await self._send(message)
-        self._case.wrote(name, tap.latest if tap.latest is not before else None)
+        written = tap.latest is not before
+        self._case.wrote(name, tap.latest if written else None)
+        return written and not tap.is_closing()
 
 
 class Handler:
@@ -185,8 +190,8 @@ class Handler:
         if delta.finish == "error":
             raise EngineDead
         kind = "first_content" if delta.text else "chunk"
-        await self.reply.part(kind, ask.chunk(choice, delta.text, delta.finish, delta.stop_reason))
-        self.case.deliver(prompt.children[index], delta.tokens)
+        if await self.reply.part(kind, ask.chunk(choice, delta.text, delta.finish, delta.stop_reason)):
+            self.case.deliver(prompt.children[index], delta.tokens)
         if delta.text:
             self.case.content_writes += 1
         if self.case.content_writes == ask.extra.get("break_after"):
@@ -222,6 +227,9 @@ class App:
         elif path == "/v1/models":
             models = {"object": "list", "data": [{"id": self.scenario.model, "object": "model", "owned_by": "vllm"}]}
             await _answer(send, 200, b"application/json", openai.encode(models))
+        elif path == "/v1/realtime" and upgrade.asked(scope):
+            upgrade.accept(scope)
+            await _left(receive)
         else:
             await _answer(send, 404, b"application/json", b'{"detail":"Not Found"}')
 
@@ -235,6 +243,8 @@ class App:
             self.truth.end(case, "client_gone")
             return
         case.fields["temperature"] = _temperature(raw)
+        if headers.get(b"content-encoding") == b"gzip":
+            raw = _unzipped(raw)
         handler = Handler(self.engine, self.scenario, case, send)
         work = asyncio.ensure_future(handler.run(raw))
         left = asyncio.ensure_future(_left(receive))
@@ -277,9 +287,17 @@ def _temperature(raw: bytes) -> float | None:
     """The hidden identity of a request, also of one that will be refused."""
     try:
         value = openai.msgspec.json.decode(raw)["temperature"]
-    except (openai.msgspec.DecodeError, KeyError, TypeError):
+    except (*openai.UNREADABLE, KeyError, TypeError):
         return None
     return value if isinstance(value, int | float) else None
+
+
+def _unzipped(raw: bytes) -> bytes:
+    """As a middleware before vLLM may do; what is not gzip stays, and will be refused."""
+    try:
+        return gzip.decompress(raw)
+    except (OSError, EOFError, zlib.error):
+        return raw
 
 
 async def _body(receive: Receive) -> bytes | None:

@@ -1,7 +1,7 @@
 """Bytes to and from a server, each received piece with the kernel's own time stamp.
 
 Plain TCP only: SO_TIMESTAMPING stamps a segment when the kernel receives it, on CLOCK_REALTIME, so no delay of
-this process is in it. TLS links have no stamps.
+this process is in it. TLS links and Unix sockets have no stamps.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ class Clocks:
 
 
 class Plain:
-    """A TCP connection."""
+    """A TCP connection, or one to a Unix socket."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
@@ -57,6 +57,14 @@ class Plain:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPING, RX_SOFTWARE | SOFTWARE)
         await asyncio.get_running_loop().sock_connect(sock, (host, port))
+        return cls(sock)
+
+    @classmethod
+    async def open_unix(cls, path: str) -> "Plain":
+        """Connects."""
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        sock.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(sock, path)
         return cls(sock)
 
     async def send(self, data: bytes) -> None:

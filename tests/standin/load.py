@@ -124,8 +124,9 @@ class Job:
 class Client:
     """Connections to one server, and the file of what they saw."""
 
-    def __init__(self, host: str, port: int, tls: bool, out: Any) -> None:
-        self.host, self.port, self.tls, self._out = host, port, tls, out
+    def __init__(self, options: argparse.Namespace, out: Any) -> None:
+        self.host, self.port, self.uds, self.tls = options.host, options.port, options.uds, options.tls
+        self._out = out
         self.count = 0
 
     async def work(self, todo: Iterator[list[Job]]) -> None:
@@ -147,6 +148,8 @@ class Client:
             link.close()
 
     async def _open(self, receive_buffer: int | None) -> Link:
+        if self.uds:
+            return await Plain.open_unix(self.uds)
         return await (Tls.open(self.host, self.port) if self.tls else Plain.open(self.host, self.port, receive_buffer))
 
     async def _exchange(self, link: Link, batch: list[Job]) -> bool:
@@ -217,7 +220,7 @@ def batches(mix: Mix, first: int) -> list[list[Job]]:
 
 
 async def _run(options: argparse.Namespace, mix: Mix, out: Any) -> int:
-    client = Client(options.host, options.port, options.tls, out)
+    client = Client(options, out)
     numbers = itertools.count(options.first, sum(kind.count for kind in mix.kinds))
     rounds = numbers if options.repeat else [next(numbers)]
     todo = itertools.chain.from_iterable(batches(mix, first) for first in rounds)
@@ -239,7 +242,9 @@ def main(arguments: list[str]) -> int:
     """`python -m standin load …`."""
     parser = argparse.ArgumentParser(prog="standin load", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, required=True)
+    place = parser.add_mutually_exclusive_group(required=True)
+    place.add_argument("--port", type=int)
+    place.add_argument("--uds", help="the server's Unix socket")
     parser.add_argument("--tls", action="store_true")
     parser.add_argument("--mix", type=Path, help="JSON file; without one, a lively mix is repeated")
     parser.add_argument("--repeat", action="store_true", help="again and again, until the time is up")

@@ -15,6 +15,9 @@ COMPLETIONS = "/v1/completions"
 EMBEDDINGS = "/v1/embeddings"
 ID_PREFIX = {CHAT: "chatcmpl", COMPLETIONS: "cmpl", EMBEDDINGS: "embd"}
 
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What a body that is no JSON, not UTF-8 or nested too deep raises."""
+
 
 class Refusal(Exception):
     """A request that the front end answers itself."""
@@ -137,7 +140,7 @@ def read(path: str, raw: bytes, x_request_id: str | None, scenario: Scenario) ->
     """Understands a body, or refuses it as vLLM does."""
     try:
         body = msgspec.json.decode(raw, type=dict[str, Any])
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise Refusal(400, "Bad Request", f"JSON decode error: {error}") from error
     status = int((body.get("vllm_xargs") or {}).get("status", 0))
     if status:

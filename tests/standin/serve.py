@@ -32,7 +32,9 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="vllm", description=__doc__)
     parser.add_argument("command", choices=["serve"])
     parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, required=True)
+    place = parser.add_mutually_exclusive_group(required=True)
+    place.add_argument("--port", type=int)
+    place.add_argument("--uds", help="a Unix socket to serve on")
     parser.add_argument("--tls-cert", help="PEM; with --tls-key, serves HTTPS")
     parser.add_argument("--tls-key", help="PEM")
     parser.add_argument("--scenario", help="JSON file; see scenario.py")
@@ -70,7 +72,8 @@ async def _serve(
     config = uvicorn.Config(
         App(engine, scenario, truth),
         host=options.host,
-        port=options.port,
+        port=options.port or 0,
+        uds=options.uds,
         http=functools.partial(Connection, send_buffer_bytes=scenario.send_buffer_bytes),
         ws="none",
         lifespan="off",

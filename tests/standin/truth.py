@@ -109,6 +109,9 @@ class Truth:
 
     def _write(self, case: Case) -> None:
         exchange, connection = case.exchange, case.exchange.connection
+        if connection.refusal and not case.writes:
+            case.wrote("head", connection.refusal)
+            case.fields["status"], case.end = 400, "complete"
         last = case.writes["last"].last if "last" in case.writes else None
         gone = connection.gone or (connection.tap.touched, connection.tap.touched)
         exchange.finished = last if case.end == "complete" and last else gone
@@ -129,6 +132,8 @@ class Truth:
         for one in engine:
             if one["added"]:
                 self._widths.setdefault("added", []).append(one["added"][1] - one["added"][0])
+        if not instants["first_byte"]:
+            case.fields.pop("status", None)  # The head never left.
         line = {
             **case.fields,
             "pid": self._pids[0],
@@ -136,6 +141,7 @@ class Truth:
             "fd": connection.fd,
             "end": case.end,
             "instants": instants,
+            "waited": exchange.waited(),
             "input_tokens": sum(prompt.tokens for prompt in case.prompts) if case.prompts else None,
             "cached_tokens": sum(prompt.cached for prompt in case.prompts) if case.prompts else None,
             "output_tokens": sum(case.delivered.values()) if case.prompts else None,

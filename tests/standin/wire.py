@@ -43,6 +43,8 @@ class Tap:
         self.loop = loop
         self.latest: Write | None = None
         self.touched = monotonic_ns()
+        self._waited = 0
+        self._waits_since = 0
         self._written = 0
         self._waiting: deque[Write] = deque()
         self._looked = 0
@@ -67,7 +69,7 @@ class Tap:
             write.first = write.last = (before, after)
             return
         if not self._waiting:
-            self._looked = before
+            self._looked = self._waits_since = before
             self.loop.call_later(WATCH_SECONDS, self._watch)
         self._waiting.append(write)
         self._settle()
@@ -78,7 +80,12 @@ class Tap:
 
     def lost(self) -> None:
         """The connection is gone: what waits will never leave."""
+        self._waited = self.waited()
         self._waiting.clear()
+
+    def waited(self) -> int:
+        """For how long bytes had to wait in all, nanoseconds at most."""
+        return self._waited + (monotonic_ns() - self._waits_since if self._waiting else 0)
 
     def _watch(self) -> None:
         if self._waiting:
@@ -99,6 +106,8 @@ class Tap:
                 write.last = bracket
         while self._waiting and self._waiting[0].last:
             self._waiting.popleft()
+        if not self._waiting:
+            self._waited += bracket[1] - self._waits_since
 
 
 class Exchange:
@@ -112,6 +121,15 @@ class Exchange:
         connection.latest = self
         self.finished: Bracket | None = None
         """Set by the truth when it has settled."""
+        self._waited_before = connection.tap.waited()
+
+    def waited(self) -> int | None:
+        """For how long its bytes had to wait, nanoseconds at most: what waited behind them is in it.
+
+        Under TLS they may wait behind the transport, where this is not known.
+        """
+        tap = self.connection.tap
+        return None if tap.get_extra_info("sslcontext") else tap.waited() - self._waited_before
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -123,6 +141,8 @@ class Connection(asyncio.BufferedProtocol):
         self.gone: Bracket | None = None
         self.latest: Exchange | None = None
         self.fd = -1
+        self.refusal: Write | None = None
+        """uvicorn's own answer to bytes that are no HTTP."""
         self.tap: Tap | None = None
         self._before = 0
         self._inner = _Marked(self, **settings)
@@ -157,7 +177,8 @@ class Connection(asyncio.BufferedProtocol):
             self._leave(self._since())
             # Where this side closes, uvloop calls close(2) after this callback, in the same turn of the loop.
             self.tap.loop.call_soon(self._closed)
-        self.tap.lost()
+        else:
+            self.tap.lost()
         self._inner.connection_lost(exc)
 
     def pause_writing(self) -> None:
@@ -174,6 +195,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _closed(self) -> None:
         self.gone = (self.gone[0], monotonic_ns())
+        self.tap.lost()
 
     def _leave(self, since: int) -> None:
         if self.gone is None:
@@ -187,6 +209,10 @@ class _Marked(HttpToolsProtocol):
         super().__init__(**settings)
         self._outer = outer
         self._begun: Bracket = (0, 0)
+
+    def send_400_response(self, msg: str) -> None:
+        super().send_400_response(msg)
+        self._outer.refusal = self._outer.tap.latest
 
     def on_message_begin(self) -> None:
         self._begun = self._outer.read

@@ -343,12 +343,9 @@ fn first_bytes(buffer: u64, len: u64, accepted: bool) -> u32 {
     if bytes[1] == 3 && (bytes[0] == 22 || (bytes[0] == 23 && !accepted)) {
         return carries::TLS;
     }
-    // Cut short, an accepted connection's first word may still become a method.
-    if method(u64::from_le_bytes(bytes)) || (accepted && n < 8 && bytes[0].is_ascii_uppercase()) {
-        carries::PLAIN
-    } else {
-        carries::UNKNOWN
-    }
+    // Cut short, an accepted connection's first word may still become a method; an empty line may come before it.
+    let begins = bytes[0] == b'\r' || bytes[0] == b'\n' || (n < 8 && bytes[0].is_ascii_uppercase());
+    if method(u64::from_le_bytes(bytes)) || (accepted && begins) { carries::PLAIN } else { carries::UNKNOWN }
 }
 
 /// Whether eight bytes begin with an HTTP method and a space, or with the HTTP/2 preface.

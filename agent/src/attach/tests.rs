@@ -81,7 +81,7 @@ fn a_process_is_new_once_whatever_it_has_mapped() {
     let whole = target(7, 1, Role::Core);
     let bare = Target { objects: BTreeSet::new(), ..whole.clone() };
     let said = told([bare.clone(), bare, whole].map(Change::Appeared));
-    assert_eq!(said, ["attach", "new 7 of 1", "follow 7"]);
+    assert_eq!(said, ["new 7 of 1", "follow 7", "attach", "follow 7"]);
 }
 
 #[test]

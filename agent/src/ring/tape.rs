@@ -5,16 +5,13 @@
 //! record = length (u32) bytes
 //! ```
 //!
-//! Integers are little-endian. A record is the very bytes that the ring gave; what they mean is
-//! [`ring`](crate::ring)'s business. [`Mask`](mask::Mask) takes the text out of HTTP payloads first.
+//! Integers are little-endian. A record is what the ring gave, or a masked copy of it; what it means is
+//! [`ring`](crate::ring)'s business.
 
 use std::io;
 use std::io::Read;
 use std::io::Write;
 use thiserror::Error;
-
-pub mod mask;
-pub mod records;
 
 /// What a tape begins with.
 const MAGIC: [u8; 8] = *b"tachtape";

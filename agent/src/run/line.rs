@@ -17,7 +17,7 @@ use crate::vitals::Vitals;
 use std::sync::Arc;
 
 /// Connections and engine threads whose numbers are followed.
-const CHANNELS: usize = 131_072;
+pub(super) const CHANNELS: usize = 131_072;
 
 /// The middle of the line.
 #[derive(Debug)]

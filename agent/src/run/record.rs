@@ -1,5 +1,6 @@
-//! What the probes see in, a tape out; text is masked unless the operator asks for it.
+//! What the probes see in, a tape out; what is not read is masked unless the operator asks for it.
 
+use self::masked::Masked;
 use super::keeper::Keeper;
 use super::tape::Entry;
 use crate::attach::Attach;
@@ -12,7 +13,6 @@ use crate::discover::Discover;
 use crate::ident::Pid;
 use crate::ring::read::Ring;
 use crate::ring::tape;
-use crate::ring::tape::records::Records;
 use crate::vitals::Vitals;
 use agent_ebpf::event::Header;
 use agent_ebpf::event::Kind;
@@ -33,12 +33,14 @@ const POLL: Duration = Duration::from_millis(5);
 const BATCH: usize = 4_096;
 const HINTS: usize = 1_024;
 
+mod masked;
+
 /// Whether text is kept on a tape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Content {
     /// As it was.
     Kept,
-    /// Each letter and token replaced, lengths kept.
+    /// What no record of a request is made of is replaced, lengths kept.
     Masked,
 }
 
@@ -71,7 +73,7 @@ pub fn record(config: &Config, out: &Path, seconds: Option<u64>, content: Conten
     };
     let keeper = thread::Builder::new().name("keeper".to_owned()).spawn(move || keeper.run(&hints))?;
     let mut ring = Ring::new(ring, numbering);
-    let mut masks = Records::default();
+    let mut masks = Masked::default();
     let mut entry = Vec::new();
     let mut records = 0_u64;
     let mut write = |bytes: Entry<'_>| {
@@ -82,19 +84,21 @@ pub fn record(config: &Config, out: &Path, seconds: Option<u64>, content: Conten
     let end = seconds.map(|seconds| clock.now().plus(Duration::from_secs(seconds)));
     while !over.load(Ordering::Relaxed) && end.is_none_or(|end| clock.now() < end) {
         for attached in arrivals.try_iter() {
-            write(Entry::Roster(attached, clock.now()))?;
+            let at = clock.now();
+            masks.attached(attached, at);
+            write(Entry::Roster(attached, at))?;
         }
         let mut failed = Ok(());
         let read = ring.drain(BATCH, |record| {
-            let mut record = record.to_vec();
-            if content == Content::Masked && !masks.apply(&mut record) {
-                return;
+            let written = match content {
+                Content::Kept => Some(record),
+                Content::Masked => masks.record(record),
+            };
+            if let Some(written) = written.filter(|_| failed.is_ok()) {
+                records += 1;
+                failed = write(Entry::Record(written));
             }
-            records += 1;
-            if failed.is_ok() {
-                failed = write(Entry::Record(&record));
-            }
-            if of_process(&record) {
+            if of_process(record) {
                 let _full = hint.try_send(());
             }
         });

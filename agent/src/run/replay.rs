@@ -6,6 +6,8 @@ use crate::clock::Anchor;
 use crate::clock::MonoNs;
 use crate::config::Config;
 use crate::correlate::state::Correlator;
+use crate::correlate::state::Settings;
+use crate::correlate::trace::Random;
 use crate::ring::tape;
 use crate::ui;
 use crate::vitals::Vitals;
@@ -13,6 +15,8 @@ use agent_ebpf::event::Header;
 use anyhow::Context as _;
 use std::fs::File;
 use std::io::BufReader;
+use std::io::Read;
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,13 +33,22 @@ const TICK: Duration = Duration::from_millis(100);
 pub fn replay(config: &Config, file: &Path) -> anyhow::Result<()> {
     let open = File::open(file).with_context(|| format!("cannot open {}", file.display()))?;
     let mut reader = tape::Reader::new(BufReader::new(open)).with_context(|| file.display().to_string())?;
+    let random = Box::new(|bytes: &mut [u8]| rand::Rng::fill(&mut rand::rng(), bytes));
+    requests(&config.correlate, &mut reader, random, &mut std::io::stdout().lock())
+}
+
+/// Writes each request that a tape holds as a line.
+pub(super) fn requests(
+    settings: &Settings,
+    reader: &mut tape::Reader<impl Read>,
+    random: Random,
+    out: &mut impl Write,
+) -> anyhow::Result<()> {
     let vitals = Arc::new(Vitals::default());
     let mut line = Line::new(Arc::clone(&vitals));
     // A tape has no wall clock: instants are given on its own.
     let anchor = Anchor { mono: MonoNs(0), unix_ns: 0 };
-    let random = Box::new(|bytes: &mut [u8]| rand::Rng::fill(&mut rand::rng(), bytes));
-    let correlator = Correlator::new(&config.correlate, vitals, anchor, random);
-    let mut out = std::io::stdout().lock();
+    let correlator = Correlator::new(settings, vitals, anchor, random);
     let mut now = MonoNs(0);
     let mut ticked = now;
     let mut foreign = 0_u64;
@@ -57,22 +70,17 @@ pub fn replay(config: &Config, file: &Path) -> anyhow::Result<()> {
             ticked = now;
             line.tick(now);
         }
-        print(&mut line, &correlator, anchor, &mut out)?;
+        print(&mut line, &correlator, anchor, out)?;
     }
     line.close(now);
-    print(&mut line, &correlator, anchor, &mut out)?;
+    print(&mut line, &correlator, anchor, out)?;
     if foreign > 0 {
         tracing::warn!(entries = foreign, "entries of an unknown kind were passed over");
     }
     Ok(())
 }
 
-fn print(
-    line: &mut Line,
-    correlator: &Correlator,
-    anchor: Anchor,
-    out: &mut impl std::io::Write,
-) -> anyhow::Result<()> {
+fn print(line: &mut Line, correlator: &Correlator, anchor: Anchor, out: &mut impl Write) -> anyhow::Result<()> {
     for update in line.updates() {
         if let Some(finished) = correlator.update(update, anchor) {
             writeln!(out, "{}", ui::record::record(&finished))?;

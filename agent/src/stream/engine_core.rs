@@ -22,6 +22,7 @@ use crate::stream::assemble::Piece;
 use crate::vitals::Vitals;
 use std::collections::HashMap;
 
+pub mod mask;
 mod outputs;
 mod receiving;
 mod requests;

@@ -22,6 +22,7 @@ use crate::stream::http::connection::Context;
 use crate::stream::http::replies::Replies;
 use crate::stream::http1;
 use crate::stream::http1::collect::Collector;
+use crate::stream::mask::Pen;
 use crate::stream::table::Table;
 use crate::vitals::Vitals;
 
@@ -69,6 +70,15 @@ impl Http {
 
     /// Reads one event; what it means is added to `out`. Events of engines mean nothing here.
     pub fn push(&mut self, event: &Event<'_>, vitals: &Vitals, out: &mut Vec<Message>) {
+        self.read(event, Pen::default(), vitals, out);
+    }
+
+    /// As [`Self::push`]; what is needed to read the event's bytes once more is left in `copy`.
+    pub fn mask(&mut self, event: &Event<'_>, copy: &mut [u8], vitals: &Vitals, out: &mut Vec<Message>) {
+        self.read(event, Pen::new(copy), vitals, out);
+    }
+
+    fn read(&mut self, event: &Event<'_>, pen: Pen<'_>, vitals: &Vitals, out: &mut Vec<Message>) {
         match *event {
             Event::Opened { conn, at } => {
                 let cx = &mut self.context(at, vitals, out);
@@ -79,7 +89,7 @@ impl Http {
                 }
             }
             Event::Data { conn, way, at, bytes, missing } => {
-                let cx = &mut self.context(at, vitals, out);
+                let cx = &mut Context { pen, ..self.context(at, vitals, out) };
                 if self.known(conn, cx).is_none() {
                     if way == Way::Out || !http1::looks_like_request(bytes) {
                         return;
@@ -124,7 +134,7 @@ impl Http {
     }
 
     fn context<'a>(&self, at: MonoNs, vitals: &'a Vitals, out: &'a mut Vec<Message>) -> Context<'a> {
-        Context { at, head_bytes: self.config.head_bytes, vitals, out }
+        Context { at, head_bytes: self.config.head_bytes, vitals, out, pen: Pen::default() }
     }
 
     /// The connection, if it is followed. A later one on the same descriptor ends the earlier one.

@@ -170,11 +170,12 @@ fn read_response(parsed: &httparse::Response<'_, '_>, method: Method) -> Option<
 
 /// The path of a target in origin form or absolute form, without query and fragment.
 fn path_of(target: &str) -> String {
+    let target = target.split(['?', '#']).next().unwrap_or(target);
     let path = match target.split_once("://") {
-        Some((scheme, rest)) if !scheme.contains(['/', '?']) => rest.find('/').map_or("/", |at| rest.split_at(at).1),
+        Some((scheme, rest)) if !scheme.contains('/') => rest.find('/').map_or("/", |at| rest.split_at(at).1),
         _ => target,
     };
-    path.split(['?', '#']).next().unwrap_or(path).to_owned()
+    path.to_owned()
 }
 
 /// `text` up to `cap` bytes, ending with a whole character.
@@ -332,6 +333,7 @@ mod tests {
             ("/v1/x?api-version=1&u=http://h/y", "/v1/x"),
             ("http://host:80/v1/x?q", "/v1/x"),
             ("http://host", "/"),
+            ("http://host?u=/v1/x", "/"),
             ("*", "*"),
             ("/a#b", "/a"),
         ] {

@@ -4,6 +4,7 @@
 //! string is never taken for structure. Control characters, the fine print of numbers and the escapes of
 //! strings that nobody wants are not checked: the document's owner does that, and answers with an error.
 
+mod mask;
 pub mod paths;
 
 use crate::stream::json::paths::Node;

@@ -3,6 +3,8 @@
 //! As the WHATWG parses it: lines end in LF, CR or CRLF, `data` lines are joined by LF, comments and
 //! other fields are passed over, and an event without data is none.
 
+pub mod mask;
+
 use memchr::memchr2;
 
 /// What the stream said.

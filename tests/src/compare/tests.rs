@@ -12,6 +12,7 @@ const FIVE_MS: i64 = 5_000_000;
 fn truth() -> Value {
     json!({
         "temperature": 0.12345, "x_request_id": "r", "pid": 1, "core_pid": 2, "fd": 9, "end": "complete", "status": 200,
+        "waited": 0,
         "response_id": "chatcmpl-r", "stream": true, "usage": true, "finish_reasons": ["stop"],
         "input_tokens": 9, "cached_tokens": 0, "output_tokens": 2,
         "instants": {
@@ -123,6 +124,11 @@ fn a_null_in_the_place_of_a_value_fails() {
     for place in places(&record(), &strict) {
         assert_ne!(difference(&with(&place, Value::Null)), Vec::<String>::new(), "{place}");
     }
+}
+
+#[test]
+fn longer_blocked_than_bytes_waited_fails() {
+    assert_ne!(difference(&with("/blocked_seconds", json!(0.001))), Vec::<String>::new());
 }
 
 #[test]

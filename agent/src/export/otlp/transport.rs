@@ -1,5 +1,7 @@
 //! One message in, one attempt to deliver it, and what the collector made of it out.
 
+use crate::clock::Clock as _;
+use crate::clock::System;
 use crate::export::otlp::retry::Again;
 use crate::export::otlp::retry::Failure;
 use crate::export::otlp::settings::Compression;
@@ -19,6 +21,7 @@ use reqwest::header::HeaderValue;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
+use std::time::SystemTime;
 use tonic::Code;
 use tonic::Extensions;
 use tonic::codec::CompressionEncoding;
@@ -221,7 +224,7 @@ async fn answer(mut response: reqwest::Response, message: &Message) -> Result<Pa
     let status = response.status();
     if !status.is_success() {
         let again = match status.as_u16() {
-            429 | 502 | 503 | 504 => retry_after(response.headers()).map_or(Again::Later, Again::After),
+            429 | 502 | 503 | 504 => retry_after(response.headers(), wall()).map_or(Again::Later, Again::After),
             _ => Again::Never,
         };
         return Err(Failure { what: format!("HTTP {status}"), again });
@@ -265,9 +268,19 @@ fn packed(message: &Message, compression: Compression) -> Result<Vec<u8>, Failur
         .map_err(|error| Failure { what: chain(&error), again: Again::Never })
 }
 
-/// Seconds; the form with a date is not read.
-fn retry_after(headers: &header::HeaderMap) -> Option<Duration> {
-    headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
+/// Seconds, or until a date on the collector's own clock; `ours` is taken where it does not tell it.
+fn retry_after(headers: &header::HeaderMap, ours: SystemTime) -> Option<Duration> {
+    let text = |name| headers.get(name)?.to_str().ok().map(str::trim);
+    let date = |name| httpdate::parse_http_date(text(name)?).ok();
+    if let Ok(seconds) = text(header::RETRY_AFTER)?.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let now = date(header::DATE).unwrap_or(ours);
+    Some(date(header::RETRY_AFTER)?.duration_since(now).unwrap_or_default())
+}
+
+fn wall() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_nanos(System.anchor().unix_ns)
 }
 
 /// The delay of a `google.rpc.RetryInfo` among the details of a status.
@@ -371,6 +384,29 @@ mod tests {
             let status = tonic::Status::with_details(code, "", details.into());
             assert_eq!(refused(&status).again, again, "{code:?} {with}");
         }
+    }
+
+    #[test]
+    fn a_delay_is_seconds_or_a_date() {
+        let ours = httpdate::parse_http_date("Fri, 27 Nov 2026 10:00:00 GMT").unwrap();
+        let (later, date) = ("Fri, 27 Nov 2026 10:02:00 GMT", "Fri, 27 Nov 2026 10:01:30 GMT");
+        for (after, date, expected) in [
+            ("120", None, Some(120)),
+            (" 0 ", Some(date), Some(0)),
+            (later, None, Some(120)),
+            (later, Some(date), Some(30)),
+            (later, Some("no date"), Some(120)),
+            ("Friday, 27-Nov-26 10:02:00 GMT", None, Some(120)),
+            ("Thu, 26 Nov 2026 10:00:00 GMT", None, Some(0)),
+            ("-1", None, None),
+            ("soon", Some(date), None),
+        ] {
+            let pairs = [(header::RETRY_AFTER, Some(after)), (header::DATE, date)];
+            let headers = pairs.into_iter().filter_map(|(name, value)| Some((name, HeaderValue::from_static(value?))));
+            let found = retry_after(&headers.collect(), ours);
+            assert_eq!(found, expected.map(Duration::from_secs), "{after} at {date:?}");
+        }
+        assert_eq!(retry_after(&header::HeaderMap::new(), ours), None);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::stream::Step;
 use crate::vitals::Vitals;
 
 /// What the engine core's last words are.
-const DEAD: &[u8] = b"ENGINE_CORE_DEAD";
+pub(super) const DEAD: &[u8] = b"ENGINE_CORE_DEAD";
 
 /// Outputs of one message at most: as many requests run in no engine.
 const OUTPUTS: u32 = 1 << 16;

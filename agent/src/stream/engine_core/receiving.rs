@@ -9,7 +9,7 @@ use crate::stream::assemble::Frame;
 use crate::stream::assemble::Piece;
 
 /// A type frame is one byte; a few more are tolerated. Payloads are longer.
-const TYPE_FRAME_BYTES: usize = 8;
+pub(super) const TYPE_FRAME_BYTES: usize = 8;
 
 /// One thread's receiving side.
 #[derive(Debug, Default)]
@@ -32,10 +32,22 @@ struct Known {
 
 /// What a type frame announces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     Add,
     Abort,
     Other,
+}
+
+impl Kind {
+    /// By a frame's first byte. Payloads are arrays or maps.
+    pub(super) fn of(first: u8) -> Option<Self> {
+        match first {
+            0 => Some(Self::Add),
+            1 => Some(Self::Abort),
+            2..=0x0f => Some(Self::Other),
+            _ => None,
+        }
+    }
 }
 
 impl Receiving {
@@ -127,15 +139,10 @@ fn is_array(bytes: &[u8]) -> bool {
     matches!(bytes.first(), Some(0x90..=0x9f | 0xdc | 0xdd))
 }
 
-/// What a type frame announces; `None` for any other frame. Payloads are arrays or maps.
+/// What a type frame announces; `None` for any other frame.
 fn kind(frame: &Frame<'_>) -> Option<Kind> {
     if frame.extent != Extent::Whole || frame.bytes.len() > TYPE_FRAME_BYTES {
         return None;
     }
-    match frame.bytes.first()? {
-        0 => Some(Kind::Add),
-        1 => Some(Kind::Abort),
-        2..=0x0f => Some(Kind::Other),
-        _ => None,
-    }
+    Kind::of(*frame.bytes.first()?)
 }

@@ -12,10 +12,10 @@ use crate::stream::Added;
 use crate::stream::Params;
 
 /// Fields from the arrival time to the data-parallel rank.
-const RANK_AFTER_ARRIVAL: u32 = 3;
+pub(super) const RANK_AFTER_ARRIVAL: u32 = 3;
 
 /// Fields from the client index to the external id, in every version that has one.
-const EXTERNAL_AFTER_CLIENT: u32 = 5;
+pub(super) const EXTERNAL_AFTER_CLIENT: u32 = 5;
 
 /// Ids of one ABORT at most.
 const IDS: u32 = 1 << 16;

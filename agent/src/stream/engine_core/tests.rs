@@ -1,5 +1,6 @@
 //! Frames of several vLLM versions in, the same messages out; broken bytes in, marks and counts out.
 
+mod masked;
 mod recorded;
 
 use super::Config;

@@ -33,6 +33,8 @@ pub(super) enum Asks {
     Body(Box<Body>),
     /// After a gap: nothing counts until a call begins with a request.
     Seeking,
+    /// They stopped making sense, and none is read any more.
+    Over,
 }
 
 /// A request body under way.
@@ -58,6 +60,18 @@ impl Asks {
         Self::Head { head: Collector::new(), sought: false }
     }
 
+    /// Bytes were missed, an unknown number of them.
+    pub(super) fn gap(&mut self) {
+        if !self.is_over() {
+            *self = Self::Seeking;
+        }
+    }
+
+    /// Whether nothing more is read.
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self, Self::Over)
+    }
+
     /// Whether a head has begun and is incomplete.
     pub(super) fn is_torn(&self) -> bool {
         matches!(self, Self::Head { head, sought: false } if !head.block().is_empty())
@@ -73,7 +87,7 @@ impl Connection {
         }
         while !self.deaf {
             let more = match &mut self.asks {
-                Asks::Seeking => false,
+                Asks::Seeking | Asks::Over => false,
                 Asks::Head { .. } => !bytes.is_empty() && self.ask_head(&mut bytes, cx),
                 Asks::Body(_) => self.ask_body(&mut bytes, cx),
             };
@@ -89,20 +103,32 @@ impl Connection {
     /// Whether there is more to do with these bytes.
     fn ask_head(&mut self, bytes: &mut &[u8], cx: &mut Context<'_>) -> bool {
         let Asks::Head { head, sought } = &mut self.asks else { return false };
+        let from = *bytes;
         let (whole, sought) = (head.take(bytes, cx.at, cx.head_bytes), *sought);
+        let taken = from.split_at(from.len() - bytes.len()).0;
         let parsed = match whole {
-            Taken::Partial if http1::may_be_request(head.block()) => return false,
+            Taken::Partial if http1::may_be_request(head.block()) => {
+                cx.pen.head(taken, head.block());
+                return false;
+            }
             Taken::Whole(block, _) if block.starts_with(http1::HTTP2) => {
+                cx.pen.head(taken, &block);
                 self.upgraded(cx);
                 return false;
             }
-            Taken::Whole(block, first) => http1::request(&block).map(|request| (request, first)),
+            Taken::Whole(block, first) => http1::request(&block).map(|request| {
+                cx.pen.head(taken, &block);
+                (request, first)
+            }),
             Taken::Partial | Taken::TooLong => None,
         };
+        if parsed.is_none() {
+            cx.pen.spoil(taken);
+        }
         match parsed {
             Some((request, first)) => self.ask(request, first, sought, cx),
             None if sought => self.asks = Asks::Seeking,
-            None => self.give_up(cx),
+            None => self.stop_asking(cx),
         }
         true
     }
@@ -119,7 +145,7 @@ impl Connection {
             self.end_all_unseen(self.last_out, cx);
         }
         if self.open.len() >= PIPELINED {
-            self.give_up(cx);
+            self.stop_asking(cx);
             return;
         }
         let operation = openai::operation(&request.path).filter(|_| request.method == Method::Post);
@@ -156,11 +182,17 @@ impl Connection {
 
     fn ask_body(&mut self, bytes: &mut &[u8], cx: &mut Context<'_>) -> bool {
         let Asks::Body(body) = &mut self.asks else { return false };
-        match body.framing.step(bytes) {
+        match body.framing.read(bytes, &mut cx.pen) {
             Step::Data(data) => {
                 body.bytes += data.len() as u64;
-                if let Reading::Scan(scan) = &mut body.reading {
-                    scan.feed(data);
+                let copy = cx.pen.next(data.len());
+                match (&mut body.reading, copy) {
+                    (Reading::Scan(scan), None) => scan.feed(data),
+                    (Reading::Scan(scan), Some(copy)) => {
+                        copy.copy_from_slice(data);
+                        scan.mask(copy);
+                    }
+                    (Reading::Unread(_), _) => {}
                 }
                 true
             }
@@ -180,7 +212,7 @@ impl Connection {
                 false
             }
             Step::Bad => {
-                self.give_up(cx);
+                self.stop_asking(cx);
                 false
             }
         }
@@ -189,7 +221,7 @@ impl Connection {
     /// Bytes that follow were not copied.
     fn ask_missing(&mut self, missing: u32, cx: &mut Context<'_>) {
         let Asks::Body(body) = &mut self.asks else {
-            self.asks = Asks::Seeking;
+            self.asks.gap();
             return;
         };
         let number = body.number;

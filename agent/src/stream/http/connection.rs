@@ -12,6 +12,7 @@ use crate::stream::Message;
 use crate::stream::http::asks::Asks;
 use crate::stream::http::replies::Replies;
 use crate::stream::http1::Method;
+use crate::stream::mask::Pen;
 use crate::vitals::Vitals;
 use std::collections::VecDeque;
 
@@ -21,6 +22,8 @@ pub(super) struct Context<'a> {
     pub(super) head_bytes: usize,
     pub(super) vitals: &'a Vitals,
     pub(super) out: &'a mut Vec<Message>,
+    /// At the first byte of the event's that was not read yet.
+    pub(super) pen: Pen<'a>,
 }
 
 /// What is said about an exchange before it is its turn.
@@ -158,6 +161,9 @@ impl Connection {
         self.blocked = None;
         self.answered(open.number);
         self.tell(cx);
+        if self.asks.is_over() && self.open.is_empty() {
+            self.silence(cx);
+        }
     }
 
     /// Ends exchanges whose end was missed, for something later shows that it must have come.
@@ -185,9 +191,21 @@ impl Connection {
         }
     }
 
+    /// These bytes are no request, and none is read any more. What was asked before them is still answered,
+    /// with a refusal if nothing else.
+    pub(super) fn stop_asking(&mut self, cx: &mut Context<'_>) {
+        cx.vitals.http_undecoded.one();
+        self.asks = Asks::Over;
+        if self.open.is_empty() {
+            self.silence(cx);
+        }
+    }
+
     /// These bytes are no HTTP/1: nothing more is read here.
     pub(super) fn give_up(&mut self, cx: &mut Context<'_>) {
-        cx.vitals.http_undecoded.one();
+        if !self.asks.is_over() {
+            cx.vitals.http_undecoded.one();
+        }
         self.silence(cx);
     }
 
@@ -229,7 +247,7 @@ impl Connection {
         for number in numbers {
             self.lost(number, cx);
         }
-        self.asks = Asks::Seeking;
+        self.asks.gap();
         if self.open.front().is_some_and(|open| open.last) {
             self.end_first(self.last_out.unwrap_or(cx.at), cx);
             self.replies = Replies::default();

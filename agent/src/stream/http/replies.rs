@@ -15,7 +15,14 @@ use crate::stream::http1::collect::Collector;
 use crate::stream::http1::collect::Taken;
 use crate::stream::openai::reply::ReplyScan;
 use crate::stream::sse;
+use crate::stream::sse::mask::Masked;
 use memchr::memmem;
+
+/// How a chunked body ends.
+const LAST_CHUNK: &[u8] = b"\r\n0\r\n\r\n";
+
+/// How a stream of events ends.
+const DONE: &[u8] = b"data: [DONE]";
 
 /// Where in the responses a connection is.
 #[derive(Debug)]
@@ -92,6 +99,32 @@ impl Reading {
         }
     }
 
+    /// Reads on; what stays of the data is left in its copy, where there is one.
+    fn read(&mut self, data: &[u8], copy: Option<&mut [u8]>, said: &mut impl FnMut(Chunk)) {
+        match copy {
+            None => self.feed(data, said),
+            Some(copy) if !matches!(self, Self::Nothing) => {
+                copy.copy_from_slice(data);
+                self.mask(copy, said);
+            }
+            Some(_) => {}
+        }
+    }
+
+    fn mask(&mut self, data: &mut [u8], said: &mut impl FnMut(Chunk)) {
+        match self {
+            Self::Nothing => {}
+            Self::Json(scan) => scan.mask(data),
+            Self::Events(events) => {
+                let Events { parser, scan } = &mut **events;
+                parser.mask(data, &mut |piece| match piece {
+                    Masked::Data(run) => scan.mask(run),
+                    Masked::End => scan.finish().into_iter().for_each(&mut *said),
+                });
+            }
+        }
+    }
+
     fn feed(&mut self, data: &[u8], said: &mut impl FnMut(Chunk)) {
         match self {
             Self::Nothing => {}
@@ -147,6 +180,7 @@ impl Connection {
         let Some(first) = self.open.front() else { return };
         let (responded, lost) = (first.responded, first.lost);
         if bytes.starts_with(http1::RESPONSE) {
+            cx.pen.stamp(0, http1::RESPONSE);
             if responded {
                 self.end_first(before.unwrap_or(cx.at), cx);
             }
@@ -161,9 +195,16 @@ impl Connection {
         if chunked && Chunked::starts(bytes) {
             let reading = std::mem::replace(reading, Reading::Nothing).go_on(sse::Parser::new());
             self.replies = Replies::Body { framing: Framing::Chunked(Chunked::new()), reading };
-        } else if chunked && bytes.ends_with(b"\r\n0\r\n\r\n")
-            || is_stream && memmem::find(bytes, b"data: [DONE]").is_some()
-        {
+            return;
+        }
+        let end = bytes.len().checked_sub(LAST_CHUNK.len()).filter(|_| chunked && bytes.ends_with(LAST_CHUNK));
+        let done = memmem::find(bytes, DONE).filter(|_| is_stream);
+        for (at, mark) in [(end, LAST_CHUNK), (done, DONE)] {
+            if let Some(at) = at {
+                cx.pen.stamp(at, mark);
+            }
+        }
+        if end.or(done).is_some() {
             self.end_first(cx.at, cx);
             self.replies = Replies::default();
         }
@@ -172,11 +213,23 @@ impl Connection {
     /// Whether there is more to do with these bytes.
     fn reply_head(&mut self, bytes: &mut &[u8], cx: &mut Context<'_>) -> bool {
         let (Replies::Head(head), Some(first)) = (&mut self.replies, self.open.front_mut()) else { return false };
-        let parsed = match head.take(bytes, cx.at, cx.head_bytes) {
-            Taken::Partial if http1::may_be_response(head.block()) => return false,
-            Taken::Whole(block, at) => http1::response(&block, first.method).map(|response| (response, at)),
+        let from = *bytes;
+        let whole = head.take(bytes, cx.at, cx.head_bytes);
+        let taken = from.split_at(from.len() - bytes.len()).0;
+        let parsed = match whole {
+            Taken::Partial if http1::may_be_response(head.block()) => {
+                cx.pen.head(taken, head.block());
+                return false;
+            }
+            Taken::Whole(block, at) => http1::response(&block, first.method).map(|response| {
+                cx.pen.head(taken, &block);
+                (response, at)
+            }),
             Taken::Partial | Taken::TooLong => None,
         };
+        if parsed.is_none() {
+            cx.pen.spoil(taken);
+        }
         match parsed {
             None => return self.reply_bad(cx),
             Some((response, _)) if response.status == 101 => self.upgraded(cx),
@@ -209,10 +262,10 @@ impl Connection {
         let (Replies::Body { framing, reading }, Some(first)) = (&mut self.replies, self.open.front_mut()) else {
             return false;
         };
-        match framing.step(bytes) {
+        match framing.read(bytes, &mut cx.pen) {
             Step::Data(data) => {
-                let (at, out) = (cx.at, &mut *cx.out);
-                reading.feed(data, &mut |chunk| {
+                let (at, out, copy) = (cx.at, &mut *cx.out, cx.pen.next(data.len()));
+                reading.read(data, copy, &mut |chunk| {
                     first.last |= chunk.last;
                     out.extend(exchange.map(|exchange| Message::Said { exchange, at, chunk: Box::new(chunk) }));
                 });

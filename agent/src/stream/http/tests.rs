@@ -1,10 +1,12 @@
 //! Conversations in, what was said out: each also cut at every byte, damaged, and with gaps.
 
+mod masked;
 mod talks;
 
 use super::*;
 use crate::stream::Chunk;
 use crate::stream::http::tests::talks::conversations;
+use crate::stream::mask::HIDDEN;
 use rand::Rng as _;
 use rand::SeedableRng as _;
 use rand::rngs::SmallRng;
@@ -253,6 +255,23 @@ fn what_is_not_read_is_counted_once_and_never_misread() {
 }
 
 #[test]
+fn requests_that_stop_making_sense_are_answered_all_the_same() {
+    let broken = "POST /v1/chat/completions HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n";
+    let good_then_rubbish = chat() + "\0\0";
+    let refusal = || say(reply("400 Bad", "", "no"));
+    for (asked, answers, expected) in [
+        (broken, vec![refusal()], "ended 0 @2"),
+        (&good_then_rubbish, vec![say(STREAM_HEAD), say(event(TOKEN)), say(END)], "ended 0 @4"),
+        (&good_then_rubbish, vec![say(STREAM_HEAD), say(event(TOKEN)), refusal()], "broken 0 @4 Protocol"),
+    ] {
+        let after = [ask(chat()), say(STREAM_HEAD), refusal()];
+        let (messages, vitals) = play(&[&[Do::Open, ask(asked)], &answers[..], &after].concat(), None);
+        assert_eq!(messages.last().map(line).as_deref(), Some(expected), "{asked:?}");
+        assert_eq!(counts(&vitals), [1, 0, 1, 0, 0], "{asked:?}");
+    }
+}
+
+#[test]
 fn a_connection_from_before_is_read_from_its_next_request() {
     let steps = [
         say(event(TOKEN)),
@@ -431,30 +450,36 @@ fn damage_never_breaks_the_order_of_things() {
     let mut random = SmallRng::seed_from_u64(1);
     for (name, steps, _) in conversations() {
         for round in 0..300 {
-            let mut damaged = steps.clone();
-            for _ in 0..random.random_range(1..4) {
-                let index = random.random_range(0..damaged.len());
-                match (random.random_range(0..6), &mut damaged[index]) {
-                    (0, step) => *step = Do::Lost,
-                    (1, _) => damaged.insert(index, Do::Blocked),
-                    (2, _) => drop(damaged.remove(index)),
-                    (3, Do::Out(bytes)) => damaged[index] = Do::OutMissing(bytes.clone(), random.random_range(1..200)),
-                    (_, Do::In(bytes) | Do::Out(bytes)) if !bytes.is_empty() => {
-                        let at = random.random_range(0..bytes.len());
-                        if random.random() {
-                            bytes[at] = random.random();
-                        } else {
-                            bytes.remove(at);
-                        }
-                    }
-                    _ => {}
-                }
-                damaged.extend(damaged.is_empty().then_some(Do::Open));
-            }
-            damaged.push(Do::Exit);
+            let damaged = damage(&steps, &mut random);
             in_order(&play(&damaged, None).0, &format!("{name}, round {round}: {damaged:?}"));
         }
     }
+}
+
+/// The conversation with a few accidents, and the end of its process.
+fn damage(steps: &[Do], random: &mut SmallRng) -> Vec<Do> {
+    let mut damaged = steps.to_vec();
+    for _ in 0..random.random_range(1..4) {
+        let index = random.random_range(0..damaged.len());
+        match (random.random_range(0..6), &mut damaged[index]) {
+            (0, step) => *step = Do::Lost,
+            (1, _) => damaged.insert(index, Do::Blocked),
+            (2, _) => drop(damaged.remove(index)),
+            (3, Do::Out(bytes)) => damaged[index] = Do::OutMissing(bytes.clone(), random.random_range(1..200)),
+            (_, Do::In(bytes) | Do::Out(bytes)) if !bytes.is_empty() => {
+                let at = random.random_range(0..bytes.len());
+                if random.random() {
+                    bytes[at] = random.random();
+                } else {
+                    bytes.remove(at);
+                }
+            }
+            _ => {}
+        }
+        damaged.extend(damaged.is_empty().then_some(Do::Open));
+    }
+    damaged.push(Do::Exit);
+    damaged
 }
 
 /// The messages of each exchange, without its number.
@@ -493,21 +518,26 @@ fn an_exchange_is_right_or_marked() {
                 assert!(marked || clean.contains(&exchange), "{name}, {what}: {exchange:#?} in {clean:#?}");
             }
         };
-        let half = |bytes: &[u8]| bytes[..bytes.len() / 2].to_vec();
-        let rest = |bytes: &[u8]| u32::try_from(bytes.len().div_ceil(2)).unwrap();
         for from in 1..pieces.len() {
             for to in from + 1..pieces.len() {
                 let lost = (pieces[to].0, Do::Lost);
                 check(&[&pieces[..from], &[lost], &pieces[to..]].concat(), &format!("without {from}..{to}"));
             }
             let mut short = pieces.clone();
-            short[from].1 = match &pieces[from].1 {
-                Do::In(bytes) => Do::InMissing(half(bytes), rest(bytes)),
-                Do::Out(bytes) => Do::OutMissing(half(bytes), rest(bytes)),
-                other => other.clone(),
-            };
+            short[from].1 = cut_short(&pieces[from].1);
             check(&short, &format!("{from} cut short"));
         }
+    }
+}
+
+/// The event without the second half of its bytes.
+fn cut_short(step: &Do) -> Do {
+    let half = |bytes: &[u8]| bytes[..bytes.len() / 2].to_vec();
+    let rest = |bytes: &[u8]| u32::try_from(bytes.len().div_ceil(2)).unwrap();
+    match step {
+        Do::In(bytes) => Do::InMissing(half(bytes), rest(bytes)),
+        Do::Out(bytes) => Do::OutMissing(half(bytes), rest(bytes)),
+        other => other.clone(),
     }
 }
 

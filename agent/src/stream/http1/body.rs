@@ -1,5 +1,7 @@
 //! The bytes after a header block in, cut anywhere; the body's data out, and where it ends.
 
+use crate::stream::mask::Pen;
+
 /// How a body ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framing {
@@ -34,6 +36,30 @@ impl Framing {
             Self::Chunked(chunked) => chunked.step(bytes),
             Self::Close => Step::Data(std::mem::take(bytes)),
         }
+    }
+
+    /// Takes one thing off the front of `bytes`; sizes and line ends stay in the pen's copy.
+    ///
+    /// Data is left to the caller, and so is the pen before it.
+    pub fn read<'a>(&mut self, bytes: &mut &'a [u8], pen: &mut Pen<'_>) -> Step<'a> {
+        let (mut before, from) = (*self, *bytes);
+        let step = self.step(bytes);
+        let data = if let Step::Data(data) = step { data.len() } else { 0 };
+        let passed = from.len() - bytes.len() - data;
+        if let Some(copy) = pen.next(passed) {
+            for (byte, masked) in from.iter().zip(copy) {
+                let fringe = before.fringe();
+                before.step(&mut std::slice::from_ref(byte));
+                if before.fringe() == fringe {
+                    *masked = *byte;
+                }
+            }
+        }
+        step
+    }
+
+    fn fringe(&self) -> u32 {
+        if let Self::Chunked(chunked) = self { chunked.fringe } else { 0 }
     }
 
     /// Passes over bytes that were not seen. What is left of the chunk, or of a body that has none;

@@ -4,12 +4,15 @@
 
 use std::collections::BTreeMap;
 
+/// Kept of a string of which only matters whether something is in it.
+pub const SOME: usize = 4;
+
 /// What is wanted at one place of a document: the field's name and how many bytes of a string are kept.
 #[derive(Debug, Clone, Copy)]
 pub struct Want<F> {
     /// What the consumer calls it.
     pub field: F,
-    /// Bytes of a string that are kept, at least 4 so that one character always fits.
+    /// Bytes of a string that are kept, at least [`SOME`] so that one character always fits.
     pub cap: usize,
 }
 
@@ -49,6 +52,11 @@ impl<F: Copy> Node<F> {
     /// Whether any key below is of interest.
     pub fn has_keys(&self) -> bool {
         !self.keys.is_empty()
+    }
+
+    /// Whether any key below begins so.
+    pub fn has_key_with(&self, beginning: &[u8]) -> bool {
+        self.keys.range(beginning..).next().is_some_and(|(key, _)| key.starts_with(beginning))
     }
 
     /// The place below a key.

@@ -7,6 +7,7 @@ use crate::stream::json::Scanner;
 use crate::stream::json::Value;
 use crate::stream::json::paths::Node;
 use crate::stream::json::paths::Row;
+use crate::stream::json::paths::SOME;
 use std::sync::LazyLock;
 
 #[derive(Debug, Clone, Copy)]
@@ -37,8 +38,6 @@ enum Field {
     StopItem,
 }
 
-/// Kept of a string of which only matters whether something is in it.
-const SOME: usize = 4;
 /// Kept of names: model, user, session.
 const NAME: usize = 256;
 
@@ -101,6 +100,12 @@ impl AskScan {
     pub fn feed(&mut self, bytes: &[u8]) {
         let (operation, draft) = (self.operation, &mut self.draft);
         self.scanner.feed(bytes, &mut |field, value| draft.take(operation, field, value));
+    }
+
+    /// Reads on, and masks in the bytes' place what is not read.
+    pub fn mask(&mut self, bytes: &mut [u8]) {
+        let (operation, draft) = (self.operation, &mut self.draft);
+        self.scanner.mask(bytes, &mut |field, value| draft.take(operation, field, value));
     }
 
     /// The body's end. What is no JSON says nothing but why.

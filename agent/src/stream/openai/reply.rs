@@ -9,6 +9,7 @@ use crate::stream::json::Scanner;
 use crate::stream::json::Value;
 use crate::stream::json::paths::Node;
 use crate::stream::json::paths::Row;
+use crate::stream::json::paths::SOME;
 use std::sync::LazyLock;
 
 #[derive(Debug, Clone, Copy)]
@@ -40,8 +41,6 @@ enum Field {
     Detail,
 }
 
-/// Kept of a string of which only matters whether something is in it.
-const SOME: usize = 4;
 /// Kept of kinds and reasons.
 const KIND: usize = 64;
 /// Choices that are told apart; of what lies beyond nothing is reported.
@@ -170,6 +169,25 @@ impl ReplyScan {
 
     /// Reads on.
     pub fn feed(&mut self, bytes: &[u8]) {
+        self.count(bytes);
+        let draft = &mut self.draft;
+        self.scanner.feed(bytes, &mut |field, value| draft.take(field, value));
+    }
+
+    /// Reads on, and masks in the bytes' place what is not read.
+    pub fn mask(&mut self, bytes: &mut [u8]) {
+        let (marked, begins) = (self.mark, self.bytes == self.mark);
+        self.count(bytes);
+        let draft = &mut self.draft;
+        self.scanner.mask(bytes, &mut |field, value| draft.take(field, value));
+        // The end mark is no JSON.
+        if begins && let Some(mark) = DONE.get(marked..self.mark) {
+            bytes.iter_mut().zip(mark).for_each(|(byte, mark)| *byte = *mark);
+        }
+    }
+
+    /// Counts as many bytes as tell the end mark from anything else.
+    fn count(&mut self, bytes: &[u8]) {
         for byte in bytes {
             if self.bytes == self.mark && DONE.get(self.mark) == Some(byte) {
                 self.mark += 1;
@@ -179,8 +197,6 @@ impl ReplyScan {
                 break;
             }
         }
-        let draft = &mut self.draft;
-        self.scanner.feed(bytes, &mut |field, value| draft.take(field, value));
     }
 
     /// The document's end, and the beginning of the next. `None` where it was no JSON.
