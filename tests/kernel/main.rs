@@ -1,5 +1,6 @@
 //! Real probes on the stand-in engine: every request recorded once, every instant inside its bracket.
 
+mod attach;
 mod ends;
 mod engine;
 mod hostile;

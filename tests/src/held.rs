@@ -23,6 +23,8 @@ use std::collections::BTreeSet;
 pub struct Held {
     /// Probes of all processes together.
     pub probes: usize,
+    /// Of which kinds they are, in the kernel's words; an older kernel says none.
+    pub kinds: BTreeSet<String>,
     /// Processes with a probe, or with an entry in a table of the kernel side, each with the table's name.
     pub entries: BTreeSet<(u32, String)>,
 }
@@ -30,13 +32,14 @@ pub struct Held {
 impl Held {
     /// By an agent.
     pub fn by(agent: u32) -> Result<Self> {
-        let mut held = Self { probes: 0, entries: BTreeSet::new() };
+        let mut held = Self { probes: 0, kinds: BTreeSet::new(), entries: BTreeSet::new() };
         let mut ids = BTreeSet::new();
         for descriptor in std::fs::read_dir(format!("/proc/{agent}/fdinfo")).context("the agent's descriptors")? {
             // One may have been closed since.
             let text = std::fs::read_to_string(descriptor?.path()).unwrap_or_default();
             if field(&text, "link_type") == Some("perf") {
                 held.probes += 1;
+                held.kinds.extend(field(&text, "event_type").map(str::to_owned));
                 held.entries.extend(probed(&text).map(|pid| (pid, "probes".to_owned())));
             }
             // Several descriptors may be of one map.
