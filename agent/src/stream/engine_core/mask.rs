@@ -5,7 +5,7 @@
 //!      └─▶ sent ─▶ Walk over outputs
 //! ```
 //!
-//! Every header stays, so nothing changes its place or length; of values that stays which [`shape`]
+//! Every header stays, so nothing changes its place or length; of values that stays which `shape`
 //! names. A frame that is no message of those is hidden as a whole: tensors first of all.
 
 use self::walk::Walk;
