@@ -14,6 +14,7 @@ use agent_ebpf::event::Kind;
 use agent_ebpf::event::closed;
 use agent_ebpf::event::flags;
 use std::collections::HashMap;
+use std::collections::HashSet;
 use zerocopy::TryFromBytes as _;
 
 /// What the kernel side will number next. What the ring does not bring of the numbers before it was lost.
@@ -32,13 +33,15 @@ pub struct Numbers {
 pub struct Decoder {
     conns: HashMap<Conn, u32>,
     threads: HashMap<(Pid, u32, Way), u32>,
+    /// Processes that have left; the kernel side may keep their numbers a while.
+    left: HashSet<Pid>,
     most: usize,
 }
 
 impl Decoder {
     /// Knows no connection yet; keeps at most `most` of each kind.
     pub fn new(most: usize) -> Self {
-        Self { conns: HashMap::new(), threads: HashMap::new(), most }
+        Self { conns: HashMap::new(), threads: HashMap::new(), left: HashSet::new(), most }
     }
 
     /// Decodes one record and hands on what it says: the loss before it, then the event itself.
@@ -131,7 +134,8 @@ impl Decoder {
                 each(Event::Closed { conn: *conn, at, how: Close::Replaced });
             }
         }
-        for (thread, next) in &numbers.threads {
+        self.left.retain(|pid| numbers.threads.keys().any(|(kept, ..)| kept == pid));
+        for (thread, next) in numbers.threads.iter().filter(|((pid, ..), _)| !self.left.contains(pid)) {
             let expected = self.threads.entry(*thread).or_default();
             let records = behind(*expected, *next);
             if records > 0 {
@@ -146,6 +150,15 @@ impl Decoder {
     pub fn forget(&mut self, pid: Pid) {
         self.conns.retain(|conn, _| conn.pid != pid);
         self.threads.retain(|(engine, _, _), _| *engine != pid);
+        if self.left.len() >= self.most {
+            self.left.clear();
+        }
+        self.left.insert(pid);
+    }
+
+    /// A process is followed, perhaps under an id that was used before.
+    pub fn follow(&mut self, pid: Pid) {
+        self.left.remove(&pid);
     }
 
     /// Records missing before number `seq` of a connection, which begins with 0.
@@ -248,5 +261,16 @@ mod tests {
         let numbers = Numbers { threads: HashMap::from([(THREAD, 4)]), ..Numbers::default() };
         assert_eq!(toll(|each| decoder.audit(&numbers, MonoNs(2), each)), (4, 0));
         assert_eq!(push(&mut decoder, Kind::FrameOut, 4), (0, 0));
+    }
+
+    #[test]
+    fn a_process_that_has_left_loses_nothing_more() {
+        let mut decoder = Decoder::new(8);
+        let numbers = Numbers { threads: HashMap::from([(THREAD, 4)]), ..Numbers::default() };
+        let audit = |decoder: &mut Decoder| toll(|each| decoder.audit(&numbers, MonoNs(2), each));
+        decoder.forget(Pid(7));
+        assert_eq!(audit(&mut decoder), (0, 0));
+        decoder.follow(Pid(7));
+        assert_eq!(audit(&mut decoder), (4, 0));
     }
 }

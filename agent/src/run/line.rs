@@ -82,6 +82,7 @@ impl Line {
         match attached {
             Attached::Follows { process, engine, kind, role, late } => {
                 self.leave(|pid| pid == process.pid);
+                self.decoder.follow(process.pid);
                 let message = Message::Appeared { process, engine, kind, role, at, late };
                 self.book.push(&message, &self.vitals, &mut self.updates);
             }
