@@ -34,16 +34,14 @@ impl Held {
     pub fn by(agent: u32) -> Result<Self> {
         let mut held = Self { probes: 0, kinds: BTreeSet::new(), entries: BTreeSet::new() };
         let mut ids = BTreeSet::new();
-        for descriptor in std::fs::read_dir(format!("/proc/{agent}/fdinfo")).context("the agent's descriptors")? {
-            // One may have been closed since.
-            let text = std::fs::read_to_string(descriptor?.path()).unwrap_or_default();
+        for text in descriptors(agent)? {
             if field(&text, "link_type") == Some("perf") {
                 held.probes += 1;
                 held.kinds.extend(field(&text, "event_type").map(str::to_owned));
                 held.entries.extend(probed(&text).map(|pid| (pid, "probes".to_owned())));
             }
             // Several descriptors may be of one map.
-            ids.extend(field(&text, "map_id").and_then(|id| id.parse::<u32>().ok()));
+            ids.extend(map_id(&text));
         }
         for id in ids {
             let info = MapInfo::from_id(id)?;
@@ -52,6 +50,18 @@ impl Held {
         }
         Ok(held)
     }
+}
+
+/// What the kernel says of each descriptor of an agent.
+pub(crate) fn descriptors(agent: u32) -> Result<Vec<String>> {
+    let all = std::fs::read_dir(format!("/proc/{agent}/fdinfo")).context("the agent's descriptors")?;
+    // One may have been closed since.
+    all.map(|descriptor| Ok(std::fs::read_to_string(descriptor?.path()).unwrap_or_default())).collect()
+}
+
+/// The map behind a descriptor, if it is one.
+pub(crate) fn map_id(text: &str) -> Option<u32> {
+    field(text, "map_id")?.parse().ok()
 }
 
 /// What the kernel says of a descriptor under one name.

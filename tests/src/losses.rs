@@ -1,5 +1,6 @@
 //! The pid of an agent in, what its kernel side lost out: the map that `--keep-losses` makes it keep.
 
+use crate::held;
 use agent_ebpf::event::Loss;
 use anyhow::Context as _;
 use anyhow::Result;
@@ -7,7 +8,6 @@ use aya::maps::HashMap;
 use aya::maps::Map;
 use aya::maps::MapData;
 use aya::maps::MapInfo;
-use std::fs;
 
 const MAP: &str = "LOSSES";
 
@@ -18,10 +18,8 @@ pub struct Losses(Vec<Loss>);
 impl Losses {
     /// Of a running agent.
     pub fn of(agent: u32) -> Result<Self> {
-        let mut ids = fs::read_dir(format!("/proc/{agent}/fdinfo"))?.filter_map(|entry| {
-            let text = fs::read_to_string(entry.ok()?.path()).ok()?;
-            text.lines().find_map(|line| line.strip_prefix("map_id:")?.trim().parse::<u32>().ok())
-        });
+        let descriptors = held::descriptors(agent)?;
+        let mut ids = descriptors.iter().filter_map(|text| held::map_id(text));
         let named = |id: &u32| MapInfo::from_id(*id).is_ok_and(|info| info.name_as_str() == Some(MAP));
         let id = ids.find(named).context("the agent holds no map of losses")?;
         let map: HashMap<_, Loss, u64> = HashMap::try_from(Map::HashMap(MapData::from_id(id)?))?;

@@ -33,7 +33,8 @@ use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::time::Duration;
 
-/// How long after an engine's processes were found some of their probes may not be in place yet.
+/// How long after an engine's processes were followed its engine requests may belong to exchanges that had
+/// begun before.
 const LATE_SETTLES: Duration = Duration::from_secs(1);
 
 /// The bounds of a [`Book`].

@@ -24,12 +24,27 @@ pub(super) const CHANNELS: usize = 131_072;
 pub struct Line {
     vitals: Arc<Vitals>,
     decoder: Decoder,
-    stream: Stream,
-    book: Book,
+    behind: Behind,
     /// Processes that have left, which the book does not know yet.
     leaving: Vec<(Pid, MonoNs)>,
+}
+
+/// What stands behind the decoder.
+#[derive(Debug)]
+struct Behind {
+    stream: Stream,
+    book: Book,
     messages: Vec<Message>,
     updates: Vec<Update>,
+}
+
+impl Behind {
+    fn hear(&mut self, event: &Event<'_>, vitals: &Vitals) {
+        self.stream.push(event, vitals, &mut self.messages);
+        for message in self.messages.drain(..) {
+            self.book.push(&message, vitals, &mut self.updates);
+        }
+    }
 }
 
 impl Line {
@@ -38,25 +53,24 @@ impl Line {
         Self {
             vitals,
             decoder: Decoder::new(CHANNELS),
-            stream: Stream::default(),
-            book: Book::new(book::Config::default()),
+            behind: Behind {
+                stream: Stream::default(),
+                book: Book::new(book::Config::default()),
+                messages: Vec::new(),
+                updates: Vec::new(),
+            },
             leaving: Vec::new(),
-            messages: Vec::new(),
-            updates: Vec::new(),
         }
     }
 
     /// One record of the ring; `changed` hears of processes.
     pub fn record(&mut self, record: &[u8], mut changed: impl FnMut(Pid, ProcessChange)) {
-        let Self { vitals, decoder, stream, book, messages, updates, .. } = self;
+        let Self { vitals, decoder, behind, .. } = self;
         decoder.push(record, vitals, |event| {
             if let Event::Process { pid, change, .. } = event {
                 changed(pid, change);
             }
-            stream.push(&event, vitals, messages);
-            for message in messages.drain(..) {
-                book.push(&message, vitals, updates);
-            }
+            behind.hear(&event, vitals);
         });
     }
 
@@ -67,13 +81,8 @@ impl Line {
 
     /// Records were lost: finds what the kernel side numbered and the ring did not bring, see [`Decoder::audit`].
     pub fn audit(&mut self, numbers: &Numbers, at: MonoNs) {
-        let Self { vitals, decoder, stream, book, messages, updates, .. } = self;
-        decoder.audit(numbers, at, |event| {
-            stream.push(&event, vitals, messages);
-            for message in messages.drain(..) {
-                book.push(&message, vitals, updates);
-            }
-        });
+        let Self { vitals, decoder, behind, .. } = self;
+        decoder.audit(numbers, at, |event| behind.hear(&event, vitals));
     }
 
     /// A process is traced from now on, or no longer. The ring may still hold what one that has left did last:
@@ -84,7 +93,7 @@ impl Line {
                 self.leave(|pid| pid == process.pid);
                 self.decoder.follow(process.pid);
                 let message = Message::Appeared { process, engine, kind, role, at, late };
-                self.book.push(&message, &self.vitals, &mut self.updates);
+                self.behind.book.push(&message, &self.vitals, &mut self.behind.updates);
             }
             Attached::Left(pid) => self.leaving.push((pid, at)),
         }
@@ -93,29 +102,26 @@ impl Line {
     fn leave(&mut self, mut who: impl FnMut(Pid) -> bool) {
         for (pid, at) in self.leaving.extract_if(.., |(pid, _)| who(*pid)) {
             self.decoder.forget(pid);
-            let exit = Event::Process { pid, at, change: ProcessChange::Exited };
-            self.stream.push(&exit, &self.vitals, &mut self.messages);
-            for message in self.messages.drain(..).chain([Message::Gone { pid, at }]) {
-                self.book.push(&message, &self.vitals, &mut self.updates);
-            }
+            self.behind.hear(&Event::Process { pid, at, change: ProcessChange::Exited }, &self.vitals);
+            self.behind.book.push(&Message::Gone { pid, at }, &self.vitals, &mut self.behind.updates);
         }
     }
 
     /// Ends what has waited long enough, and reads the gauges off the book.
     pub fn tick(&mut self, now: MonoNs) {
         self.leave(|_| true);
-        self.book.tick(now, &self.vitals, &mut self.updates);
+        self.behind.book.tick(now, &self.vitals, &mut self.behind.updates);
     }
 
     /// Ends everything that is under way.
     pub fn close(&mut self, now: MonoNs) {
         self.leave(|_| true);
-        self.book.close(now, &self.vitals, &mut self.updates);
+        self.behind.book.close(now, &self.vitals, &mut self.behind.updates);
     }
 
     /// What has come out since the last call.
     pub fn updates(&mut self) -> impl Iterator<Item = Update> {
-        self.updates.drain(..)
+        self.behind.updates.drain(..)
     }
 }
 
