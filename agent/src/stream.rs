@@ -125,6 +125,8 @@ pub struct ReplyHead {
     pub status: u16,
     /// Whether the body is `text/event-stream`.
     pub stream: bool,
+    /// Whether bytes that are no request came before it: it may be the answer to those.
+    pub after_rubbish: bool,
 }
 
 /// Token counts as a `usage` block gives them.

@@ -142,7 +142,7 @@ pub(super) fn possible(http: &Http, life: &Life) -> bool {
         (_, None) => http.accepted <= life.seen,
     };
     let before_end = http.end.is_none_or(|(at, how)| {
-        let until = if how == Close::Ended { at } else { at.plus(ADD_AFTER_BREAK) };
+        let until = if how == Close::Ended && !http.answered_early() { at } else { at.plus(ADD_AFTER_BREAK) };
         life.added.unwrap_or(life.seen) <= until
     });
     let child = life.names.child.zip(http.children()).is_none_or(|(child, children)| children > 1 && child < children);

@@ -18,6 +18,9 @@ use crate::stream::Usage;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
+/// 4xx for what took too long: Request Timeout, Client Closed Request.
+const TIMEOUTS: [u16; 2] = [408, 499];
+
 /// How an exchange stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Close {
@@ -218,11 +221,23 @@ impl Http {
         usize::try_from(u64::from(self.children()?) * u64::from(self.prompts()?)).ok()
     }
 
-    /// Whether it was turned down before the engine: a client error. With several prompts the first
-    /// may have gone in before another was refused.
+    /// Whether it was turned down before the engine. With several prompts the first may have gone in
+    /// before another was refused.
     pub(super) fn refused(&self) -> bool {
         let single = self.prompts() == Some(1) || self.head.operation == Operation::Responses;
-        self.status().is_some_and(|status| (400..500).contains(&status)) && single
+        self.client_error() && single
+    }
+
+    /// Whether the answer says that the request was bad.
+    pub(super) fn client_error(&self) -> bool {
+        self.status().is_some_and(|status| (400..500).contains(&status)) && !self.answered_early()
+    }
+
+    /// Whether the server may have gone on with the request behind its answer: one that gave up waiting, or
+    /// one to bytes that came behind the request.
+    pub(super) fn answered_early(&self) -> bool {
+        let reply = self.reply.as_ref().map(|(_, head)| head);
+        reply.is_some_and(|head| TIMEOUTS.contains(&head.status) || (head.after_rubbish && head.status >= 400))
     }
 
     /// The response ids it has or may have, surest knowledge only.

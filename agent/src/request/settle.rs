@@ -266,7 +266,7 @@ impl Book {
             return Verdict::Unclaimed(Vec::new());
         }
         if !late {
-            let failed = http.status().is_some_and(|status| status >= 400);
+            let failed = http.status().is_some_and(|status| status >= 400) && !http.answered_early();
             if failed && !eliminable(http) {
                 return Verdict::Unclaimed(Vec::new());
             }
@@ -339,9 +339,8 @@ impl Book {
 
 /// Whether the exchange may have engine requests that do not carry its name.
 fn eliminable(http: &Http) -> bool {
-    let refused = http.status().is_some_and(|status| (400..500).contains(&status));
     let named = http.id.as_ref().is_some_and(|id| Scheme::of(id).is_some());
-    http.kind == EngineKind::Vllm && http.tap == Tap::On && http.received.is_some() && !named && !refused
+    http.kind == EngineKind::Vllm && http.tap == Tap::On && http.received.is_some() && !named && !http.client_error()
 }
 
 /// Engine requests that the exchange may have asked for, of groups that nobody else is known to have.

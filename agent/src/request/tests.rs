@@ -336,6 +336,19 @@ fn a_refused_request_spent_its_time_in_the_front_end() {
 }
 
 #[test]
+fn an_answer_that_blames_nobody_leaves_the_engine_request_its_owner() {
+    let mut timeout = Story::vllm();
+    timeout.ask(1, 10.0, &chat()).add(12.0, ID, 7).reply(1, 20.0, 408, false).end(1, 20.5).abort(21.0, ID);
+    let mut rubbish = Story::vllm();
+    rubbish.ask(1, 10.0, &chat()).reply_to_rubbish(1, 11.0).end(1, 11.5).add(12.0, ID, 7).abort(13.0, ID);
+    for (story, status) in [(timeout, "408"), (rubbish, "400")] {
+        let record = story.record();
+        assert_eq!((record.join, record.error_type.as_deref()), (Join::Elimination, Some(status)));
+        assert_eq!((record.input_tokens, record.engine_requests.len()), (Some(7), 1));
+    }
+}
+
+#[test]
 fn what_cannot_be_seen_says_why() {
     let untapped: Vec<(EngineKind, &str)> =
         vec![(EngineKind::Vllm, "engine_not_tapped"), (EngineKind::Other, "engine_kind_unsupported")];

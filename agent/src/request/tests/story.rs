@@ -115,7 +115,14 @@ impl Story {
     }
 
     pub(super) fn reply(&mut self, x: u64, at: f64, status: u16, stream: bool) -> &mut Self {
-        self.tell(at, Message::Responded { exchange: exchange(x), at: ms(at), head: ReplyHead { status, stream } })
+        let head = ReplyHead { status, stream, after_rubbish: false };
+        self.tell(at, Message::Responded { exchange: exchange(x), at: ms(at), head })
+    }
+
+    /// The answer to bytes that came behind the request.
+    pub(super) fn reply_to_rubbish(&mut self, x: u64, at: f64) -> &mut Self {
+        let head = ReplyHead { status: 400, stream: false, after_rubbish: true };
+        self.tell(at, Message::Responded { exchange: exchange(x), at: ms(at), head })
     }
 
     /// `id=X`, `text`, `finish=stop`, `usage=3/5`, `error=kind`, `done`.

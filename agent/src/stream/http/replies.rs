@@ -249,7 +249,8 @@ impl Connection {
                     (true, false, false) => Reading::Json(Box::default()),
                 };
                 if let Some(exchange) = self.first() {
-                    cx.out.push(Message::Responded { exchange, at, head: ReplyHead { status, stream } });
+                    let head = ReplyHead { status, stream, after_rubbish: self.asks.is_over() };
+                    cx.out.push(Message::Responded { exchange, at, head });
                 }
                 self.replies = Replies::Body { framing, reading };
             }

@@ -77,11 +77,12 @@ fn line(message: &Message) -> String {
         }
         Message::Responded { exchange, at, head } => {
             format!(
-                "responded {} @{} {}{}",
+                "responded {} @{} {}{}{}",
                 exchange.number,
                 at.0,
                 head.status,
-                if head.stream { " stream" } else { "" }
+                if head.stream { " stream" } else { "" },
+                if head.after_rubbish { " after rubbish" } else { "" }
             )
         }
         Message::Said { exchange, at, chunk } => format!("said {} @{}{}", exchange.number, at.0, said(chunk)),
@@ -267,6 +268,8 @@ fn requests_that_stop_making_sense_are_answered_all_the_same() {
         let after = [ask(chat()), say(STREAM_HEAD), refusal()];
         let (messages, vitals) = play(&[&[Do::Open, ask(asked)], &answers[..], &after].concat(), None);
         assert_eq!(messages.last().map(line).as_deref(), Some(expected), "{asked:?}");
+        let answer = messages.iter().map(line).find(|line| line.starts_with("responded"));
+        assert!(answer.is_some_and(|line| line.ends_with("after rubbish")), "{asked:?}");
         assert_eq!(counts(&vitals), [1, 0, 1, 0, 0], "{asked:?}");
     }
 }
