@@ -123,6 +123,7 @@ fn every_gpu_is_read_whole() {
         memory_total_bytes: Some(1000),
         utilization: Some(0.37),
         memory_utilization: Some(1.0),
+        ..Sample::default()
     };
     assert_eq!(gpus[0], first);
     assert_eq!((gpus[1].index, gpus[1].utilization), (1, Some(0.0)), "an idle GPU is zero, not unknown");

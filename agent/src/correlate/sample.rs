@@ -207,7 +207,7 @@ pub(crate) fn busy() -> Correlator {
             memory_used_bytes: Some(1_000),
             memory_total_bytes: Some(4_000),
             utilization: Some(0.75),
-            memory_utilization: None,
+            ..crate::gpu::Sample::default()
         }],
     });
     busy.engine(crate::engine::Sample {

@@ -136,6 +136,7 @@ impl Source {
             memory_total_bytes: memory.as_ref().map(|memory| memory.total),
             utilization: busy.as_ref().and_then(|busy| share(busy.gpu)),
             memory_utilization: busy.as_ref().and_then(|busy| share(busy.memory)),
+            ..Sample::default()
         })
     }
 }
