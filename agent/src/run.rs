@@ -201,8 +201,7 @@ async fn correlate(
 }
 
 async fn side_gpu(config: Config, clock: Arc<dyn Clock>, correlator: Arc<Correlator>) {
-    let nvml = gpu::nvml::Config { enabled: config.nvml.enabled, library: config.nvml.library };
-    gpu::run(nvml, clock, move |state| correlator.gpu(state)).await;
+    gpu::run(config.nvml, clock, move |state| correlator.gpu(state)).await;
 }
 
 async fn side_engine(

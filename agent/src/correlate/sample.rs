@@ -209,6 +209,7 @@ pub(crate) fn busy() -> Correlator {
             utilization: Some(0.75),
             ..crate::gpu::Sample::default()
         }],
+        lost: Vec::new(),
     });
     busy.engine(crate::engine::Sample {
         engine: ENGINE,
