@@ -54,6 +54,21 @@ pub struct Sample {
     pub more: More,
 }
 
+impl Sample {
+    /// Memory in use that no known process answers for; with those of the processes it sums to what is in use.
+    pub fn unattributed_bytes(&self) -> Option<u64> {
+        let known = self.processes.iter().filter_map(|process| process.memory_bytes).sum();
+        // Of the processes and of the whole NVML tells one after the other, so the parts may be more for a moment.
+        self.memory_used_bytes.map(|used| used.saturating_sub(known))
+    }
+
+    /// Utilization that no known process answers for; unknown where no process tells its share.
+    pub fn unattributed_utilization(&self) -> Option<f64> {
+        let known: Vec<f64> = self.processes.iter().filter_map(|process| process.sm_utilization).collect();
+        self.utilization.filter(|_| !known.is_empty()).map(|busy| (busy - known.iter().sum::<f64>()).max(0.0))
+    }
+}
+
 /// What one process takes of one GPU.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ProcessUse {

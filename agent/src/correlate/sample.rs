@@ -29,6 +29,8 @@ use crate::vitals::Vitals;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+mod gpus;
+
 /// Monotonic 10 s is this Unix second.
 pub(crate) const ANCHOR: Anchor = Anchor { mono: MonoNs(10_000_000_000), unix_ns: 1_700_000_000_000_000_000 };
 
@@ -197,20 +199,7 @@ pub(crate) fn busy() -> Correlator {
         },
         ANCHOR,
     );
-    busy.gpu(crate::gpu::State::Present {
-        driver: Some("570.1".to_owned()),
-        gpus: vec![crate::gpu::Sample {
-            index: 0,
-            uuid: "GPU-1".to_owned(),
-            name: Some("Stub 80GB".to_owned()),
-            at: ms(90),
-            memory_used_bytes: Some(1_000),
-            memory_total_bytes: Some(4_000),
-            utilization: Some(0.75),
-            ..crate::gpu::Sample::default()
-        }],
-        lost: Vec::new(),
-    });
+    busy.gpu(gpus::present());
     busy.engine(crate::engine::Sample {
         engine: ENGINE,
         at: ms(80),

@@ -66,7 +66,7 @@ impl Gpu {
             let name = asked.tell("name", || device.name())?;
             latest.name = name.or_else(|| latest.name.take());
             let health = health::read(nvml, &device, asked, &mut counting)?;
-            if health.mig != latest.more.health.mig {
+            if latest.more.health.at.is_some() && health.mig != latest.more.health.mig {
                 asked.forget();
             }
             latest.more.health = Arc::new(Health { at: Some(at), ..health });
