@@ -224,22 +224,33 @@ fn gpus(config: &Config) -> Finding {
 /// Which GPUs, and what they do not tell.
 fn gpu_sentence(driver: Option<&str>, gpus: &[gpu::Sample], lost: &[gpu::Lost]) -> String {
     let names: Vec<&str> = gpus.iter().map(|gpu| gpu.name.as_deref().unwrap_or("a GPU without a name")).collect();
-    let mut what = format!("driver {}: {}", driver.unwrap_or("of unknown version"), names.join(", "));
+    let mut parts = vec![format!("driver {}: {}", driver.unwrap_or("of unknown version"), names.join(", "))];
     let asked = gpus.iter().flat_map(|gpu| gpu.more.calls.iter());
     let silent: BTreeSet<&str> = asked.filter(|(_, calls)| calls.refused).map(|(call, _)| *call).collect();
     if !silent.is_empty() {
         let silent: Vec<&str> = silent.into_iter().collect();
-        what += &format!("; not told: {}", silent.join(", "));
+        parts.push(format!("not told: {}", silent.join(", ")));
     }
-    for lost in lost {
-        what += &format!("; GPU {} does not answer: {}", lost.index, lost.why);
-    }
-    what
+    parts.extend(lost.iter().map(|lost| format!("GPU {} does not answer: {}", lost.index, lost.why)));
+    parts.join("; ")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gpu::Calls;
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    #[test]
+    fn gpus_are_named_with_what_they_do_not_tell() {
+        let refused = Calls { refused: true, ..Calls::default() };
+        let mut gpu = gpu::Sample { name: Some("H100".to_owned()), ..gpu::Sample::default() };
+        gpu.more.calls = Arc::new(BTreeMap::from([("energy", refused), ("name", Calls::default())]));
+        let lost = gpu::Lost { index: 1, uuid: None, name: None, why: "gone".to_owned(), xids: Arc::default() };
+        let expected = "driver 580.1: H100, a GPU without a name; not told: energy; GPU 1 does not answer: gone";
+        assert_eq!(gpu_sentence(Some("580.1"), &[gpu, gpu::Sample::default()], &[lost]), expected);
+    }
 
     #[test]
     fn a_report_is_lines_in_columns_and_as_bad_as_its_worst() {

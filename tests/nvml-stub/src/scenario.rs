@@ -34,8 +34,11 @@ use std::io;
 use std::io::Write as _;
 use std::mem::MaybeUninit;
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::ptr;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 use std::thread;
 use std::time::Duration;
 
@@ -203,14 +206,30 @@ fn settle<T>(read: impl Fn() -> Result<(Option<String>, T), Return>) -> Result<T
     }
 }
 
+/// Number, and seconds and nanoseconds of its last change.
+type File = (u64, i64, i64);
+
+/// Which file was read last, and what it says: a replaced one has another number.
+static LAST: Mutex<Option<(File, Scenario)>> = Mutex::new(None);
+
 fn read() -> Result<Scenario, Return> {
     let path = path().ok_or_else(|| complain("no scenario"))?;
-    let text = fs::read_to_string(&path).map_err(|error| match error.kind() {
+    let failed = |error: io::Error| match error.kind() {
         // The machine is over, and whoever still waits for its events need not be told.
         io::ErrorKind::NotFound if session::is_open() => abi::UNKNOWN,
         _ => complain(&format!("{}: {error}", path.display())),
-    })?;
-    toml::from_str(&text).map_err(|error| complain(&format!("{}: {error}", path.display())))
+    };
+    let file = fs::metadata(&path).map_err(failed)?;
+    let file = (file.ino(), file.mtime(), file.mtime_nsec());
+    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, scenario)) = last.as_ref().filter(|(known, _)| *known == file) {
+        return Ok(scenario.clone());
+    }
+    let text = fs::read_to_string(&path).map_err(failed)?;
+    let scenario: Scenario =
+        toml::from_str(&text).map_err(|error| complain(&format!("{}: {error}", path.display())))?;
+    *last = Some((file, scenario.clone()));
+    Ok(scenario)
 }
 
 pub(crate) fn complain(what: &str) -> Return {

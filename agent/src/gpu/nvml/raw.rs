@@ -28,7 +28,8 @@ const SIGNED_INT: u32 = 5;
 const UNSIGNED_SHORT: u32 = 6;
 
 /// `NVML_STRUCT_VERSION(Temperature, 1)`: the size in the low three bytes, the version above.
-const TEMPERATURE_VERSION: u32 = size_of::<nvmlTemperature_t>() as u32 | 1 << 24;
+const TEMPERATURE_VERSION: u32 = 0x0100_000c;
+const _: () = assert!(size_of::<nvmlTemperature_t>() == 0xc);
 /// `NVML_TEMPERATURE_GPU`
 const TEMPERATURE_GPU: u32 = 0;
 
