@@ -23,7 +23,7 @@ struct Guest {
 impl Guest {
     /// A number that no process of the host has.
     fn start() -> Self {
-        let free = (30_000..).find(|number| !Path::new(&format!("/proc/{number}")).exists()).unwrap();
+        let free = (30_000..32_000).find(|number| !Path::new(&format!("/proc/{number}")).exists()).unwrap();
         let script = format!("echo {} > /proc/sys/kernel/ns_last_pid; sleep 60 & echo $!; wait", free - 1);
         let mut unshare = Command::new("unshare");
         unshare.args(["--pid", "--fork", "--mount-proc", "--kill-child", "sh", "-c", &script]);
