@@ -48,6 +48,7 @@ pub(crate) fn streamed(serial: u64) -> Request {
         engine: Some(ENGINE),
         kind: EngineKind::Vllm,
         engine_requests: vec![EngineRequest {
+            key: 1,
             id: "chatcmpl-1-abcdef12".to_owned(),
             external_id: Some("chatcmpl-1".to_owned()),
             client_index: Some(0),

@@ -96,6 +96,7 @@ impl Correlator {
                 state.bounded(|state| &mut state.cores, core, view);
             }
             Update::InFlight { pid, requests } => state.bounded(|state| &mut state.in_flight, pid, requests),
+            Update::Worked { .. } => {}
             Update::Gone(pid) => state.gone(pid),
         }
         None
