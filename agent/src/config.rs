@@ -252,6 +252,11 @@ impl Config {
                 series_cap: all.series_cap.unwrap_or(correlate.series_cap),
                 duration_thresholds: value::numbers(all.slo.duration_seconds),
                 ttft_thresholds: value::numbers(all.slo.ttft_seconds),
+                prices: correlate::prices::Prices {
+                    gpu_hour: all.prices.gpu_hour.unwrap_or_default(),
+                    tokens: all.prices.tokens.unwrap_or_default(),
+                },
+                users: all.prices.users.unwrap_or(correlate.users),
             },
             ring_bytes: all.ring_bytes.map_or(16 << 20, |bytes| bytes.0),
             keep_losses: all.keep_losses.unwrap_or(false),

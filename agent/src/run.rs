@@ -14,6 +14,7 @@ use crate::clock::System;
 use crate::config::Config;
 use crate::config::value::Level;
 use crate::correlate::Own;
+use crate::correlate::serving::Lineage;
 use crate::correlate::state::Correlator;
 use crate::discover;
 use crate::discover::Discover;
@@ -35,6 +36,7 @@ use agent_ebpf::map::count;
 use anyhow::Context as _;
 use keeper::Keeper;
 use line::Line;
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -193,16 +195,30 @@ async fn correlate(
     exporter: Exporter,
 ) -> Exporter {
     while let Some(update) = ends.recv().await {
-        if let Some(finished) = correlator.update(update, clock.anchor()) {
+        for finished in correlator.update(update, clock.anchor()) {
             exporter.offer(&finished);
         }
+    }
+    for finished in correlator.flush() {
+        exporter.offer(&finished);
     }
     exporter
 }
 
 async fn side_gpu(config: Config, clock: Arc<dyn Clock>, correlator: Arc<Correlator>) {
     let nvml = gpu::nvml::Config { enabled: config.nvml.enabled, library: config.nvml.library };
-    gpu::run(nvml, clock, move |state| correlator.gpu(state)).await;
+    let mut lineage = Lineage::new();
+    let sink = |state: gpu::State| {
+        if let gpu::State::Present { gpus, .. } = &state {
+            let pids: BTreeSet<Pid> = gpus.iter().flat_map(|gpu| &gpu.processes).map(|process| process.pid).collect();
+            if !pids.iter().eq(lineage.keys()) {
+                lineage = pids.into_iter().map(|pid| (pid, procfs::lineage(pid))).collect();
+                correlator.lineage(lineage.clone());
+            }
+        }
+        correlator.gpu(state);
+    };
+    gpu::run(nvml, clock, sink).await;
 }
 
 async fn side_engine(

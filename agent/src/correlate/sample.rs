@@ -3,6 +3,7 @@
 use crate::clock::Anchor;
 use crate::clock::MonoNs;
 use crate::correlate::TargetView;
+use crate::correlate::prices::Prices;
 use crate::correlate::state::Correlator;
 use crate::correlate::state::Settings;
 use crate::ident::Conn;
@@ -19,6 +20,7 @@ use crate::request::Itl;
 use crate::request::Join;
 use crate::request::Phases;
 use crate::request::Request;
+use crate::request::Slot;
 use crate::request::Update;
 use crate::stream::Exchange;
 use crate::stream::Finish;
@@ -184,8 +186,9 @@ pub(crate) fn correlator(settings: &Settings) -> Correlator {
 
 /// A correlator that knows a bit of everything.
 pub(crate) fn busy() -> Correlator {
-    let busy = correlator(&Settings::default());
-    busy.targets(vec![target()]);
+    let prices = Prices { gpu_hour: vec!["3.60".parse().unwrap()], tokens: vec!["0.10/0.40".parse().unwrap()] };
+    let busy = correlator(&Settings { prices, ..Settings::default() });
+    busy.targets(vec![target(), TargetView { pid: Pid(42), role: Role::Core, ..target() }]);
     busy.update(Update::InFlight { pid: Pid(41), requests: 3 }, ANCHOR);
     busy.update(
         Update::Engine {
@@ -198,19 +201,27 @@ pub(crate) fn busy() -> Correlator {
         },
         ANCHOR,
     );
-    busy.gpu(crate::gpu::State::Present {
-        driver: Some("570.1".to_owned()),
-        gpus: vec![crate::gpu::Sample {
-            index: 0,
-            uuid: "GPU-1".to_owned(),
-            name: Some("Stub 80GB".to_owned()),
-            at: ms(90),
-            memory_used_bytes: Some(1_000),
-            memory_total_bytes: Some(4_000),
-            utilization: Some(0.75),
-            ..crate::gpu::Sample::default()
-        }],
-    });
+    for (at, joules) in [(0, 1_000.0), (200, 1_060.0), (500, 1_150.0)] {
+        busy.gpu(crate::gpu::State::Present {
+            driver: Some("570.1".to_owned()),
+            gpus: vec![crate::gpu::Sample {
+                index: 0,
+                uuid: "GPU-1".to_owned(),
+                name: Some("Stub 80GB".to_owned()),
+                at: ms(at),
+                memory_used_bytes: Some(1_000),
+                memory_total_bytes: Some(4_000),
+                utilization: Some(0.75),
+                power_watts: Some(300.0),
+                energy_joules: Some(joules),
+                clock_event_seconds: BTreeMap::from([("sw_power_cap", joules / 10_000.0)]),
+                ..crate::gpu::Sample::default()
+            }],
+        });
+    }
+    // The first request had half of the engine's time from 100 to 300 ms.
+    let slots = [201, 202].map(|number| Slot { number, shares: BTreeMap::from([(1, 5e7)]) });
+    busy.update(Update::Worked { core: Pid(42), upto: ms(500), slots: slots.to_vec() }, ANCHOR);
     busy.engine(crate::engine::Sample {
         engine: ENGINE,
         at: ms(80),

@@ -11,6 +11,9 @@ use procfs::process::MMapPath;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
+/// Generations of processes that are followed up: a bound against a tree that changes meanwhile.
+const DEEPEST: usize = 64;
+
 /// All processes of the host.
 pub fn processes() -> BTreeMap<Pid, Process> {
     let Ok(all) = process::all_processes() else { return BTreeMap::new() };
@@ -69,6 +72,15 @@ pub fn cmdline(pid: Pid) -> Vec<String> {
     open(pid).and_then(|it| it.cmdline().ok()).unwrap_or_default()
 }
 
+/// The processes above a process, nearest first.
+pub fn lineage(pid: Pid) -> Vec<Pid> {
+    let parent = |pid: &Pid| {
+        let parent = open(*pid)?.stat().ok()?.ppid;
+        u32::try_from(parent).ok().filter(|parent| *parent > 0).map(Pid)
+    };
+    std::iter::successors(parent(&pid), parent).take(DEEPEST).collect()
+}
+
 /// The effective capabilities of this process, a bit each.
 pub fn effective_capabilities() -> u64 {
     process::Process::myself().and_then(|it| it.status()).map_or(0, |status| status.capeff)
@@ -94,6 +106,13 @@ mod tests {
         let own = Pid(std::process::id());
         assert!(processes()[&own].exe.contains("tachograph"));
         assert!(mapped_files(own).iter().any(|path| path.contains("libc.so")));
+    }
+
+    #[test]
+    fn every_process_descends_from_the_first() {
+        let line = lineage(Pid(std::process::id()));
+        assert_eq!(line.first().map(|pid| pid.0), Some(std::os::unix::process::parent_id()));
+        assert_eq!((line.last(), lineage(Pid(1))), (Some(&Pid(1)), vec![]));
     }
 
     #[test]

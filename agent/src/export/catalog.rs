@@ -43,6 +43,10 @@ pub const RATIO: Unit = Unit { ucum: "1", word: "ratio" };
 pub const TOKENS: Unit = Unit { ucum: "{token}", word: "" };
 /// Requests.
 pub const REQUESTS: Unit = Unit { ucum: "{request}", word: "" };
+/// Energy.
+pub const JOULES: Unit = Unit { ucum: "J", word: "joules" };
+/// Money; UCUM has no unit for it.
+pub const DOLLARS: Unit = Unit { ucum: "{USD}", word: "dollars" };
 /// A number of other things.
 pub const NUMBER: Unit = Unit { ucum: "1", word: "" };
 
@@ -97,6 +101,7 @@ const SERIES: &[Label] = &[OPERATION, PROVIDER, MODEL];
 const SERIES_ERROR: &[Label] = &[OPERATION, PROVIDER, MODEL, ERROR];
 const PROCESS: &[Label] = &[ENGINE, PID];
 const GPU: &[Label] = &[HW_ID, HW_NAME];
+const USE: &[Label] = &[HW_ID, HW_NAME, label("use", "tachograph.use")];
 
 macro_rules! metrics {
     ($($(#[$doc:meta])* $id:ident = $kind:ident $name:literal $otlp:literal $unit:ident $labels:expr, $help:literal;)*) => {
@@ -152,6 +157,20 @@ metrics! {
         "Memory of the GPU in all.";
     GPU_UTILIZATION = Gauge "hw_gpu_utilization_ratio" "hw.gpu.utilization" RATIO GPU,
         "Share of the last sampling period during which a kernel ran.";
+    ENGINE_SECONDS = Counter "tachograph_request_engine_seconds_total" "tachograph.request.engine_time" SECONDS SERIES,
+        "Time of engine cores that finished requests had: a step's time goes to the requests in it by their tokens.";
+    REQUEST_ENERGY = Histogram "tachograph_request_energy_joules" "tachograph.request.energy" JOULES SERIES,
+        "Energy of the GPUs that a finished request used: the counters' rise, shared like the engine's time.";
+    REQUEST_COST = Counter "tachograph_request_cost_dollars_total" "tachograph.request.cost" DOLLARS SERIES,
+        "Price of the GPU time that finished requests used.";
+    TOKEN_COST = Counter "tachograph_request_token_dollars_total" "tachograph.request.token_cost" DOLLARS SERIES,
+        "What the tokens of finished requests would cost at the prices set for tokens.";
+    GPU_USED_SECONDS = Counter "tachograph_gpu_used_seconds_total" "tachograph.gpu.used.time" SECONDS USE,
+        "Time of the GPU by use: requests, or idle; they sum to the time that it was read.";
+    GPU_USED_ENERGY = Counter "tachograph_gpu_used_energy_joules_total" "tachograph.gpu.used.energy" JOULES USE,
+        "Energy of the GPU by use: requests, or idle; they sum to the rise of its counter.";
+    GPU_USED_COST = Counter "tachograph_gpu_used_cost_dollars_total" "tachograph.gpu.used.cost" DOLLARS USE,
+        "Price of the GPU's time by use: requests, or idle; they sum to price times time.";
     COVERAGE = Gauge "tachograph_agent_coverage_ratio" "tachograph.agent.coverage" RATIO &[],
         "Requests recorded and complete, of those whose record is due; absent before the first.";
     SERIES_OVERFLOW = Counter "tachograph_agent_series_overflow_total" "tachograph.agent.series_overflow" NUMBER &[],

@@ -43,6 +43,7 @@ pub fn collect(snapshot: &Snapshot) -> Vec<Family<'_>> {
     requests(snapshot, &mut page);
     processes(snapshot, &mut page);
     gpus(snapshot, &mut page);
+    uses(snapshot, &mut page);
     agent(snapshot, &mut page);
     page.families.retain(|family| !family.samples.is_empty());
     page.families
@@ -95,6 +96,11 @@ fn requests<'a>(snapshot: &'a Snapshot, page: &mut Page<'a>) {
         ] {
             page.put(&catalog::TOKENS_TOTAL, with(&[kind]), tokens.map(Value::Whole));
         }
+        let used = &totals.used;
+        page.put(&catalog::ENGINE_SECONDS, base, (used.core_seconds > 0.0).then_some(Value::Real(used.core_seconds)));
+        page.put(&catalog::REQUEST_ENERGY, base, histogram(&totals.energy));
+        page.put(&catalog::REQUEST_COST, base, used.part.dollars.map(Value::Real));
+        page.put(&catalog::TOKEN_COST, base, totals.token_dollars.map(Value::Real));
         page.put(&catalog::PREEMPTIONS, base, totals.preemptions.map(Value::Whole));
     }
 }
@@ -130,6 +136,17 @@ fn gpus<'a>(snapshot: &'a Snapshot, page: &mut Page<'a>) {
         page.put(&catalog::GPU_MEMORY_USAGE, labels, gpu.memory_used_bytes.map(Value::Whole));
         page.put(&catalog::GPU_MEMORY_LIMIT, labels, gpu.memory_total_bytes.map(Value::Whole));
         page.put(&catalog::GPU_UTILIZATION, labels, gpu.utilization.map(Value::Real));
+    }
+}
+
+fn uses<'a>(snapshot: &'a Snapshot, page: &mut Page<'a>) {
+    for device in &snapshot.devices {
+        for (name, used) in [("requests", &device.attributed), ("idle", &device.idle)] {
+            let labels = [device.id.as_str(), device.name.as_deref().unwrap_or_default(), name];
+            page.put(&catalog::GPU_USED_SECONDS, labels, Value::Real(used.device_seconds));
+            page.put(&catalog::GPU_USED_ENERGY, labels, used.joules.map(Value::Real));
+            page.put(&catalog::GPU_USED_COST, labels, used.dollars.map(Value::Real));
+        }
     }
 }
 

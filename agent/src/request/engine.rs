@@ -7,6 +7,7 @@ use crate::request::EngineAt;
 use crate::request::EngineRequest;
 use crate::request::Incomplete;
 use crate::request::names::Names;
+use crate::request::work::Begun;
 use crate::request::work::Part;
 use crate::request::work::Work;
 use crate::stream::Added;
@@ -239,11 +240,11 @@ impl Life {
     pub(super) fn part(&self, made: u32, answered: bool) -> Option<Part> {
         let key = self.key;
         let computed = self.prompt_tokens.unwrap_or(0).saturating_sub(self.cached_tokens.unwrap_or(0));
-        match answered {
-            true => (made > 0).then_some(Part { key, tokens: made.into(), scheduled: None }),
-            // Without its marks the prompt is known to have been in this step only.
-            false => self.answered().then_some(Part { key, tokens: computed.max(1), scheduled: self.scheduled }),
+        if answered {
+            return (made > 0).then_some(Part { key, tokens: made.into(), begun: None });
         }
+        let begun = self.scheduled.map(Begun::At).or(self.added.map(Begun::After));
+        self.answered().then_some(Part { key, tokens: computed.max(1), begun })
     }
 
     /// When the first output left the engine.

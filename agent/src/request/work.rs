@@ -29,8 +29,26 @@ pub(super) struct Part {
     pub(super) key: u64,
     /// Tokens made; with the first output, those of the prompt that were computed.
     pub(super) tokens: u64,
-    /// When it was scheduled, with its first output.
-    pub(super) scheduled: Option<MonoNs>,
+    /// When its prompt was begun, with its first output.
+    pub(super) begun: Option<Begun>,
+}
+
+/// When work on a prompt began.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Begun {
+    /// The scheduler said so.
+    At(MonoNs),
+    /// Nobody said; it was after this, and is taken to be in the last step.
+    After(MonoNs),
+}
+
+impl Begun {
+    fn at(self, last: MonoNs) -> MonoNs {
+        match self {
+            Self::At(scheduled) => scheduled,
+            Self::After(added) => added.max(last),
+        }
+    }
 }
 
 /// Shares of one slot.
@@ -79,14 +97,14 @@ impl Work {
             step.to = to;
             step.unseen = step.unseen.min(unseen);
         } else if !parts.is_empty() || unseen > 0 {
-            let since = |part: &Part| part.scheduled.unwrap_or(since_last);
+            let since = |part: &Part| part.begun.map_or(since_last, |begun| begun.at(since_last));
             let begun = parts.iter().map(since).min().unwrap_or(since_last);
             self.held.push_back(Step { from: self.free(begun).min(to), to, weights: BTreeMap::new(), unseen });
         }
         self.last = Some(to);
         for part in parts {
-            match part.scheduled {
-                Some(scheduled) => self.prompt(part.key, scheduled, to, part.tokens),
+            match part.begun {
+                Some(begun) => self.prompt(part.key, begun.at(since_last), to, part.tokens),
                 None => {
                     if let Some(step) = self.held.back_mut() {
                         *step.weights.entry(part.key).or_default() += part.tokens as f64;
@@ -187,11 +205,11 @@ mod tests {
     }
 
     fn makes(key: u64) -> Part {
-        Part { key, tokens: 1, scheduled: None }
+        Part { key, tokens: 1, begun: None }
     }
 
     fn answers(key: u64, scheduled: u64, tokens: u64) -> Part {
-        Part { key, tokens, scheduled: Some(ms(scheduled)) }
+        Part { key, tokens, begun: Some(Begun::At(ms(scheduled))) }
     }
 
     /// Everything that was shared out, by key, milliseconds.
@@ -212,6 +230,16 @@ mod tests {
         work.step(ms(550), &[makes(1)], 0);
         work.step(ms(600), &[makes(1)], 0);
         assert_eq!(all(&mut work, 2_000), BTreeMap::from([(1, 400.0)]));
+    }
+
+    #[test]
+    fn a_prompt_of_which_nobody_said_when_it_began_has_the_step_of_its_answer() {
+        let mut work = Work::default();
+        work.step(ms(100), &[makes(1)], 0);
+        let unmarked = |key, added| Part { key, tokens: 1, begun: Some(Begun::After(ms(added))) };
+        work.step(ms(900), &[unmarked(2, 800)], 0);
+        work.step(ms(1_000), &[makes(2), unmarked(3, 850)], 0);
+        assert_eq!(all(&mut work, 2_000), BTreeMap::from([(2, 150.0), (3, 50.0)]));
     }
 
     #[test]
@@ -305,7 +333,7 @@ mod tests {
         for n in 0..2_000_u64 {
             let before = at;
             at += 5 + random(60);
-            let parts: Vec<Part> = (0..1 + random(5)).map(|k| makes(n / 50 * 10 + k)).collect();
+            let parts: Vec<Part> = (0..=random(5)).map(|k| makes(n / 50 * 10 + k)).collect();
             let begins = answers(n + 1_000_000, before.saturating_sub(random(300)), 1 + random(500));
             let parts = if random(4) == 0 { vec![begins] } else { parts };
             work.step(ms(at), &parts, u32::try_from(random(3)).unwrap());

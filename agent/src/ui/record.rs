@@ -17,7 +17,7 @@ use std::fmt::Write as _;
 /// The JSON of a finished request. Instants and `*_ns` are nanoseconds, instants of CLOCK_MONOTONIC;
 /// `*_seconds` of an instant count from `accepted`.
 pub fn record(finished: &Finished) -> Value {
-    let Finished { request, trace, end_unix_ns, anchor, gpus, engine_sample } = finished;
+    let Finished { request, trace, end_unix_ns, anchor, engine_sample, .. } = finished;
     let since = |instant: Option<MonoNs>| Some(seconds(instant?.since(request.accepted?)?));
     let fields = [
         ("id", json!(request.serial)),
@@ -77,7 +77,10 @@ pub fn record(finished: &Finished) -> Value {
                 "finished": request.finished,
             }),
         ),
-        ("gpus", json!(**gpus)),
+        ("gpus", json!(finished.gpus)),
+        ("gpus_by", json!((!finished.gpus.is_empty()).then_some(finished.gpus_by))),
+        ("used", json!(finished.used)),
+        ("token_dollars", json!(finished.token_dollars)),
         ("engine_sample", json!(engine_sample.as_deref())),
     ];
     let mut record: Map<String, Value> = fields.map(|(key, value)| (key.to_owned(), value)).into_iter().collect();
@@ -182,6 +185,10 @@ fn usual_reason(path: &str) -> &'static str {
         "engine_requests[].instants.aborted" => "not_aborted",
         "engine_requests[].finish" => "not_finished_by_engine",
         "engine_sample" => "not_scraped",
+        "gpus_by" => "no_gpu",
+        "used" => "not_in_engine",
+        "used.joules" => "no_energy_counter",
+        "used.dollars" | "token_dollars" => "no_price",
         _ if path.starts_with("params.") => "not_sent",
         _ => "not_seen",
     }
@@ -206,7 +213,7 @@ mod tests {
     use crate::correlate::sample::streamed;
 
     fn of(request: Request) -> Value {
-        record(&busy().update(Update::Ended(Box::new(request)), ANCHOR).unwrap())
+        record(&busy().update(Update::Ended(Box::new(request)), ANCHOR).remove(0))
     }
 
     #[test]
