@@ -26,8 +26,8 @@ const SILENT: Duration = Duration::from_secs(40);
 /// A part of what devices have.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Part {
-    /// Their time, seconds.
-    pub device_seconds: f64,
+    /// Their time, seconds; `None` without any device.
+    pub device_seconds: Option<f64>,
     /// Energy, of those that tell theirs; `None` where none does.
     pub joules: Option<f64>,
     /// Price of their time; `None` where none has a price.
@@ -36,7 +36,7 @@ pub struct Part {
 
 impl Part {
     fn add(&mut self, other: &Self) {
-        self.device_seconds += other.device_seconds;
+        add(&mut self.device_seconds, other.device_seconds);
         add(&mut self.joules, other.joules);
         add(&mut self.dollars, other.dollars);
     }
@@ -269,7 +269,7 @@ impl Device {
     fn part(&self, share: f64, joules: Option<f64>) -> Part {
         let device_seconds = share * seconds(SLOT_NS);
         Part {
-            device_seconds,
+            device_seconds: Some(device_seconds),
             joules: joules.map(|joules| joules * share),
             dollars: self.dollars_a_second.map(|dollars| dollars * device_seconds),
         }

@@ -143,7 +143,7 @@ fn uses<'a>(snapshot: &'a Snapshot, page: &mut Page<'a>) {
     for device in &snapshot.devices {
         for (name, used) in [("requests", &device.attributed), ("idle", &device.idle)] {
             let labels = [device.id.as_str(), device.name.as_deref().unwrap_or_default(), name];
-            page.put(&catalog::GPU_USED_SECONDS, labels, Value::Real(used.device_seconds));
+            page.put(&catalog::GPU_USED_SECONDS, labels, used.device_seconds.map(Value::Real));
             page.put(&catalog::GPU_USED_ENERGY, labels, used.joules.map(Value::Real));
             page.put(&catalog::GPU_USED_COST, labels, used.dollars.map(Value::Real));
         }

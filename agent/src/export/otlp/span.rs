@@ -252,7 +252,7 @@ fn around(finished: &Finished, out: &mut Attributes) {
     }
     if let Some(used) = &finished.used {
         out.put("tachograph.used.engine_time", used.core_seconds);
-        out.put("tachograph.used.gpu_time", (used.part.device_seconds > 0.0).then_some(used.part.device_seconds));
+        out.put("tachograph.used.gpu_time", used.part.device_seconds);
         if let Some(joules) = used.part.joules {
             out.put("tachograph.used.energy", joules);
             out.put("tachograph.used.energy.uncertain", used.uncertain_joules);
