@@ -2,6 +2,8 @@
 
 use crate::attach::object;
 use crate::attach::plan;
+use crate::clock::Clock as _;
+use crate::clock::System;
 use crate::config::Config;
 use crate::discover;
 use crate::discover::Change;
@@ -10,6 +12,7 @@ use crate::discover::Discover;
 use crate::gpu;
 use crate::ident::Pid;
 use crate::ident::Role;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io::Write as _;
 use std::path::Path;
@@ -200,16 +203,54 @@ fn target(change: Change) -> Option<Finding> {
 }
 
 fn gpus(config: &Config) -> Finding {
-    let nvml = gpu::nvml::Config { enabled: config.nvml.enabled, library: config.nvml.library.clone() };
-    match gpu::nvml::Source::open(&nvml) {
-        Ok(_) => found("gpus", State::Ok, "NVML answers", None),
-        Err(error) => found("gpus", State::Degraded, error.to_string(), Some("requests are recorded without GPUs")),
+    let nvml = config.nvml.clone();
+    if !nvml.enabled {
+        return found("gpus", State::Ok, "switched off", None);
     }
+    let without = Some("requests are recorded without GPUs");
+    let mut session = gpu::sampler::Session::new(&nvml);
+    match session.step(System.now()) {
+        gpu::State::Absent { why } => found("gpus", State::Degraded, why, without),
+        gpu::State::Present { gpus, lost, .. } if gpus.is_empty() && lost.is_empty() => {
+            found("gpus", State::Ok, "NVML answers; it has no GPU", None)
+        }
+        gpu::State::Present { driver, gpus, lost } => {
+            let state = if lost.is_empty() { State::Ok } else { State::Degraded };
+            found("gpus", state, gpu_sentence(driver.as_deref(), &gpus, &lost), None)
+        }
+    }
+}
+
+/// Which GPUs, and what they do not tell.
+fn gpu_sentence(driver: Option<&str>, gpus: &[gpu::Sample], lost: &[gpu::Lost]) -> String {
+    let names: Vec<&str> = gpus.iter().map(|gpu| gpu.name.as_deref().unwrap_or("a GPU without a name")).collect();
+    let mut parts = vec![format!("driver {}: {}", driver.unwrap_or("of unknown version"), names.join(", "))];
+    let asked = gpus.iter().flat_map(|gpu| gpu.more.calls.iter());
+    let silent: BTreeSet<&str> = asked.filter(|(_, calls)| calls.refused).map(|(call, _)| *call).collect();
+    if !silent.is_empty() {
+        let silent: Vec<&str> = silent.into_iter().collect();
+        parts.push(format!("not told: {}", silent.join(", ")));
+    }
+    parts.extend(lost.iter().map(|lost| format!("GPU {} does not answer: {}", lost.index, lost.why)));
+    parts.join("; ")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gpu::Calls;
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    #[test]
+    fn gpus_are_named_with_what_they_do_not_tell() {
+        let refused = Calls { refused: true, ..Calls::default() };
+        let mut gpu = gpu::Sample { name: Some("H100".to_owned()), ..gpu::Sample::default() };
+        gpu.more.calls = Arc::new(BTreeMap::from([("energy", refused), ("name", Calls::default())]));
+        let lost = gpu::Lost { index: 1, uuid: None, name: None, why: "gone".to_owned(), xids: Arc::default() };
+        let expected = "driver 580.1: H100, a GPU without a name; not told: energy; GPU 1 does not answer: gone";
+        assert_eq!(gpu_sentence(Some("580.1"), &[gpu, gpu::Sample::default()], &[lost]), expected);
+    }
 
     #[test]
     fn a_report_is_lines_in_columns_and_as_bad_as_its_worst() {

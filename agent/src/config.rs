@@ -10,6 +10,7 @@ use crate::config::value::Level;
 use crate::config::value::TargetRule;
 use crate::correlate;
 use crate::export::otlp::settings as otlp;
+use crate::gpu;
 use clap::Args as _;
 use clap::FromArgMatches as _;
 use clap::Parser;
@@ -172,22 +173,13 @@ pub struct Config {
     /// The export.
     pub otlp: otlp::Settings,
     /// NVML.
-    pub nvml: Nvml,
+    pub nvml: gpu::nvml::Config,
     /// The engines' own metrics.
     pub scrape: Scrape,
     /// Between two passes over `/proc`.
     pub discover_interval: Duration,
     /// Which log lines are written, in the syntax of `tracing`'s filters.
     pub log: String,
-}
-
-/// NVML.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Nvml {
-    /// Whether to look for it.
-    pub enabled: bool,
-    /// The library to load instead of the system's.
-    pub library: Option<PathBuf>,
 }
 
 /// The engines' own metrics.
@@ -273,7 +265,11 @@ impl Config {
                 flush: otlp::FLUSH,
                 retry: crate::export::otlp::retry::Policy::default(),
             },
-            nvml: Nvml { enabled: all.nvml.enabled.unwrap_or(true), library: all.nvml.library },
+            nvml: gpu::nvml::Config {
+                enabled: all.nvml.enabled.unwrap_or(true),
+                library: all.nvml.library,
+                interval: value::duration(all.nvml.interval_seconds, gpu::nvml::Config::INTERVAL),
+            },
             scrape: Scrape {
                 enabled: all.scrape.enabled.unwrap_or(true),
                 interval: value::duration(all.scrape.interval_seconds, Duration::from_secs(5)),

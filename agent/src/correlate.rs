@@ -10,7 +10,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 // The words that a snapshot is made of, so that its readers need this room only.
+pub use crate::gpu::Activity;
+pub use crate::gpu::Sample as Gpu;
 pub use crate::gpu::State as Gpus;
+pub use crate::gpu::Xid;
 pub use crate::ident::Role;
 pub use crate::request::EngineRequest;
 pub use crate::request::ITL_BOUNDS_NS;
@@ -177,6 +180,13 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// The engine that a process belongs to, by the number of its root; only for processes that are traced.
+    pub fn engine_of(&self, pid: Pid) -> Option<String> {
+        let target = self.targets.iter().find(|target| target.pid == pid).map(|target| target.engine);
+        let core = || self.cores.iter().find(|core| core.pid == pid).map(|core| core.engine);
+        target.or_else(core).map(|engine| engine.0.pid.to_string())
+    }
+
     /// Requests recorded and complete, of those that are recorded or were seen and are no longer in
     /// flight; `None` before the first. A request that was seen and is not yet counted as in flight makes
     /// it a little low for a moment, never high.

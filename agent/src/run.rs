@@ -206,7 +206,6 @@ async fn correlate(
 }
 
 async fn side_gpu(config: Config, clock: Arc<dyn Clock>, correlator: Arc<Correlator>) {
-    let nvml = gpu::nvml::Config { enabled: config.nvml.enabled, library: config.nvml.library };
     let mut lineage = Lineage::new();
     let sink = |state: gpu::State| {
         if let gpu::State::Present { gpus, .. } = &state {
@@ -218,7 +217,7 @@ async fn side_gpu(config: Config, clock: Arc<dyn Clock>, correlator: Arc<Correla
         }
         correlator.gpu(state);
     };
-    gpu::run(nvml, clock, sink).await;
+    gpu::run(config.nvml, clock, sink).await;
 }
 
 async fn side_engine(

@@ -15,7 +15,7 @@ const ROOMS: [(&str, &[&str]); 20] = [
     ("ring", &["attach", "clock", "ident", "vitals"]),
     ("stream", &["ring", "clock", "ident", "vitals"]),
     ("request", &["stream", "clock", "ident", "vitals"]),
-    ("gpu", &["clock", "ident", "vitals"]),
+    ("gpu", &["discover", "clock", "ident", "vitals"]),
     ("engine", &["clock", "ident", "vitals"]),
     ("correlate", &["request", "stream", "gpu", "engine", "clock", "ident", "vitals"]),
     ("export", &["correlate", "clock", "ident", "vitals"]),

@@ -129,6 +129,9 @@ pub struct Nvml {
     /// The NVML library, where it is not the system's
     #[arg(id = "nvml-library", long, value_name = "FILE")]
     pub library: Option<PathBuf>,
+    /// Between two readings of power, energy and what else only counts [default: 0.1]
+    #[arg(id = "nvml-interval-seconds", long, value_name = "SECONDS")]
+    pub interval_seconds: Option<Seconds>,
 }
 
 /// The engines' own metrics.
@@ -185,6 +188,7 @@ impl Partial {
             nvml: Nvml {
                 enabled: self.nvml.enabled.or(other.nvml.enabled),
                 library: self.nvml.library.or(other.nvml.library),
+                interval_seconds: self.nvml.interval_seconds.or(other.nvml.interval_seconds),
             },
             scrape: Scrape {
                 enabled: self.scrape.enabled.or(other.scrape.enabled),

@@ -31,6 +31,8 @@ use crate::vitals::Vitals;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+mod gpus;
+
 /// Monotonic 10 s is this Unix second.
 pub(crate) const ANCHOR: Anchor = Anchor { mono: MonoNs(10_000_000_000), unix_ns: 1_700_000_000_000_000_000 };
 
@@ -202,22 +204,7 @@ pub(crate) fn busy() -> Correlator {
         ANCHOR,
     );
     for (at, joules) in [(0, 1_000.0), (200, 1_060.0), (500, 1_150.0)] {
-        busy.gpu(crate::gpu::State::Present {
-            driver: Some("570.1".to_owned()),
-            gpus: vec![crate::gpu::Sample {
-                index: 0,
-                uuid: "GPU-1".to_owned(),
-                name: Some("Stub 80GB".to_owned()),
-                at: ms(at),
-                memory_used_bytes: Some(1_000),
-                memory_total_bytes: Some(4_000),
-                utilization: Some(0.75),
-                power_watts: Some(300.0),
-                energy_joules: Some(joules),
-                clock_event_seconds: BTreeMap::from([("sw_power_cap", joules / 10_000.0)]),
-                ..crate::gpu::Sample::default()
-            }],
-        });
+        busy.gpu(gpus::present(ms(at), joules));
     }
     // The first request had half of the engine's time from 100 to 300 ms.
     let slots = [201, 202].map(|number| Slot { number, shares: BTreeMap::from([(1, 5e7)]) });

@@ -44,7 +44,7 @@ fn a_finished_request_carries_its_trace_and_what_the_side_lines_knew() {
     let finished = finish(&busy, streamed(9));
     assert_eq!(finished.trace.parent_span_id.map(|id| id[0]), Some(0xb7));
     assert_eq!(finished.end_unix_ns, 1_700_000_010_400_000_000);
-    assert_eq!((finished.gpus[0].uuid.as_str(), finished.gpus[0].power_watts), ("GPU-1", Some(300.0)));
+    assert_eq!((finished.gpus[0].uuid.as_str(), finished.gpus[0].power_watts), ("GPU-1", Some(312.5)));
     assert!((finished.gpus[0].throttled_seconds["sw_power_cap"] - 0.015).abs() < 1e-9);
     assert_eq!(finished.engine_sample.as_ref().map(|sample| sample.running), Some(Some(2.0)));
 }

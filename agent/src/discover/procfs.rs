@@ -86,6 +86,28 @@ pub fn effective_capabilities() -> u64 {
     process::Process::myself().and_then(|it| it.status()).map_or(0, |status| status.capeff)
 }
 
+/// Every process with its numbers in each of its pid namespaces, the outermost that is visible first.
+pub fn pid_chains() -> Vec<(Pid, Vec<u32>)> {
+    let Ok(all) = process::all_processes() else { return Vec::new() };
+    let chain = |it: process::Process| {
+        let numbers = it.status().ok()?.nspid.unwrap_or_default();
+        let numbers = numbers.into_iter().filter_map(|number| u32::try_from(number).ok()).collect();
+        Some((Pid(u32::try_from(it.pid()).ok()?), numbers))
+    };
+    all.filter_map(Result::ok).filter_map(chain).collect()
+}
+
+/// Whether a process has a device file of an NVIDIA GPU open.
+pub fn holds_gpu(pid: Pid) -> bool {
+    let Some(fds) = open(pid).and_then(|it| it.fd().ok()) else { return false };
+    let mut targets = fds.filter_map(Result::ok).map(|fd| fd.target);
+    targets.any(|target| matches!(target, FDTarget::Path(path) if path.starts_with("/dev") && is_nvidia(&path)))
+}
+
+fn is_nvidia(device: &std::path::Path) -> bool {
+    device.file_name().is_some_and(|name| name.to_string_lossy().starts_with("nvidia"))
+}
+
 /// Processor seconds (user and system) and resident bytes of this process.
 pub fn own_usage() -> Option<(f64, u64)> {
     let stat = process::Process::myself().ok()?.stat().ok()?;
@@ -113,6 +135,15 @@ mod tests {
         let line = lineage(Pid(std::process::id()));
         assert_eq!(line.first().map(|pid| pid.0), Some(std::os::unix::process::parent_id()));
         assert_eq!((line.last(), lineage(Pid(1))), (Some(&Pid(1)), vec![]));
+    }
+
+    #[test]
+    fn this_process_knows_its_own_numbers() {
+        let own = Pid(std::process::id());
+        let chains = pid_chains();
+        let (_, numbers) = chains.iter().find(|(pid, _)| *pid == own).unwrap();
+        assert!(numbers.contains(&own.0));
+        assert!(!holds_gpu(own));
     }
 
     #[test]

@@ -39,12 +39,20 @@ pub const SECONDS: Unit = Unit { ucum: "s", word: "seconds" };
 pub const BYTES: Unit = Unit { ucum: "By", word: "bytes" };
 /// A share, 0 to 1.
 pub const RATIO: Unit = Unit { ucum: "1", word: "ratio" };
+/// Watts.
+pub const WATTS: Unit = Unit { ucum: "W", word: "watts" };
+/// Joules.
+pub const JOULES: Unit = Unit { ucum: "J", word: "joules" };
+/// Hertz.
+pub const HERTZ: Unit = Unit { ucum: "Hz", word: "hertz" };
+/// Degrees Celsius.
+pub const CELSIUS: Unit = Unit { ucum: "Cel", word: "celsius" };
+/// Errors.
+pub const ERRORS: Unit = Unit { ucum: "{error}", word: "" };
 /// Tokens.
 pub const TOKENS: Unit = Unit { ucum: "{token}", word: "" };
 /// Requests.
 pub const REQUESTS: Unit = Unit { ucum: "{request}", word: "" };
-/// Energy.
-pub const JOULES: Unit = Unit { ucum: "J", word: "joules" };
 /// Money; UCUM has no unit for it.
 pub const DOLLARS: Unit = Unit { ucum: "{USD}", word: "dollars" };
 /// A number of other things.
@@ -97,11 +105,26 @@ const ENGINE: Label = label("engine", "tachograph.engine.pid");
 const HW_ID: Label = label("hw_id", "hw.id");
 const HW_NAME: Label = label("hw_name", "hw.name");
 
+const HW_TYPE: Label = label("hw_type", "hw.type");
+const REASON: Label = label("reason", "tachograph.gpu.clock_event.reason");
+const CLOCK: Label = label("clock", "tachograph.gpu.clock");
+const CALL: Label = label("call", "tachograph.gpu.call");
+const GI: Label = label("gi", "tachograph.gpu.mig.gpu_instance");
+const CI: Label = label("ci", "tachograph.gpu.mig.compute_instance");
+
 const SERIES: &[Label] = &[OPERATION, PROVIDER, MODEL];
 const SERIES_ERROR: &[Label] = &[OPERATION, PROVIDER, MODEL, ERROR];
 const PROCESS: &[Label] = &[ENGINE, PID];
 const GPU: &[Label] = &[HW_ID, HW_NAME];
 const USE: &[Label] = &[HW_ID, HW_NAME, label("use", "tachograph.use")];
+const GPU_HARDWARE: &[Label] = &[HW_ID, HW_NAME, HW_TYPE];
+const GPU_REASON: &[Label] = &[HW_ID, HW_NAME, REASON];
+const GPU_CLOCK: &[Label] = &[HW_ID, HW_NAME, CLOCK];
+const GPU_KIND: &[Label] = &[HW_ID, HW_NAME, label("kind", "tachograph.gpu.kind")];
+const GPU_XID: &[Label] = &[HW_ID, HW_NAME, label("xid", "tachograph.gpu.xid")];
+const GPU_CALL: &[Label] = &[HW_ID, HW_NAME, CALL];
+const GPU_PROCESS: &[Label] = &[HW_ID, HW_NAME, PID, ENGINE];
+const GPU_PART: &[Label] = &[HW_ID, HW_NAME, GI, CI];
 
 macro_rules! metrics {
     ($($(#[$doc:meta])* $id:ident = $kind:ident $name:literal $otlp:literal $unit:ident $labels:expr, $help:literal;)*) => {
@@ -155,8 +178,93 @@ metrics! {
         "Memory of the GPU in use.";
     GPU_MEMORY_LIMIT = Gauge "hw_gpu_memory_limit_bytes" "hw.gpu.memory.limit" BYTES GPU,
         "Memory of the GPU in all.";
-    GPU_UTILIZATION = Gauge "hw_gpu_utilization_ratio" "hw.gpu.utilization" RATIO GPU,
-        "Share of the last sampling period during which a kernel ran.";
+    GPU_MEMORY_FREE = Gauge "tachograph_gpu_memory_free_bytes" "tachograph.gpu.memory.free" BYTES GPU,
+        "Memory of the GPU that is free.";
+    GPU_MEMORY_RESERVED = Gauge "tachograph_gpu_memory_reserved_bytes" "tachograph.gpu.memory.reserved" BYTES GPU,
+        "Memory of the GPU that the driver keeps for itself; used, reserved and free sum to the limit.";
+    GPU_UTILIZATION = Gauge "hw_gpu_utilization_ratio" "hw.gpu.utilization" RATIO
+        &[HW_ID, HW_NAME, label("hw_gpu_task", "hw.gpu.task")],
+        "Share of the last sampling period during which a kernel ran, on however few multiprocessors.";
+    GPU_MEMORY_BUSY = Gauge "tachograph_gpu_memory_busy_ratio" "tachograph.gpu.memory.busy" RATIO GPU,
+        "Share of the last sampling period during which memory was read or written.";
+    GPU_POWER = Gauge "hw_power_watts" "hw.power" WATTS GPU_HARDWARE,
+        "Power that the GPU draws now.";
+    GPU_POWER_AVERAGE = Gauge "tachograph_gpu_power_average_watts" "tachograph.gpu.power.average" WATTS GPU,
+        "Power of the GPU as the driver averages it, over about a second.";
+    GPU_POWER_LIMIT = Gauge "tachograph_gpu_power_limit_watts" "tachograph.gpu.power.limit" WATTS GPU_KIND,
+        "Power limits of the GPU: enforced, requested, default.";
+    GPU_ENERGY = Counter "hw_energy_joules_total" "hw.energy" JOULES GPU_HARDWARE,
+        "Energy that the GPU used, from where the driver's counter stood when the agent first read it.";
+    GPU_TEMPERATURE = Gauge "hw_temperature_celsius" "hw.temperature" CELSIUS
+        &[HW_ID, HW_NAME, HW_TYPE, label("sensor", "tachograph.gpu.sensor")],
+        "Temperatures of the GPU: of the chip (gpu) and of its memory.";
+    GPU_CLOCK_NOW = Gauge "tachograph_gpu_clock_hertz" "tachograph.gpu.clock.now" HERTZ GPU_CLOCK,
+        "Clocks of the GPU: graphics, sm, memory, video.";
+    GPU_CLOCK_MAX = Gauge "tachograph_gpu_clock_max_hertz" "tachograph.gpu.clock.max" HERTZ GPU_CLOCK,
+        "The highest that each clock can be.";
+    GPU_CLOCK_EVENT = Gauge "tachograph_gpu_clock_event_active" "tachograph.gpu.clock_event.active" NUMBER GPU_REASON,
+        "Whether this holds the clocks down at this moment; other stands for reasons that have no name here.";
+    GPU_CLOCK_EVENT_SECONDS = Counter "tachograph_gpu_clock_event_seconds_total" "tachograph.gpu.clock_event.time" SECONDS GPU_REASON,
+        "Time for which this held the clocks down, from the driver's own counters.";
+    GPU_STATUS = Gauge "hw_status" "hw.status" NUMBER &[HW_ID, HW_NAME, HW_TYPE, label("hw_state", "hw.state")],
+        "1 for the state that the GPU is in: ok, degraded (it wants a reset or has rows that cannot be replaced), failed (it does not answer).";
+    GPU_ERRORS = Counter "hw_errors_total" "hw.errors" ERRORS &[HW_ID, HW_NAME, HW_TYPE, ERROR],
+        "Errors of the GPU: corrected and uncorrected ones of its memory since the driver was loaded, and critical ones (xid_N) since the agent was started.";
+    GPU_XIDS = Counter "tachograph_gpu_xid_errors_total" "tachograph.gpu.xid.errors" ERRORS GPU_XID,
+        "Critical errors that the driver reported since the agent was started, by code.";
+    GPU_XID_LAST = Gauge "tachograph_gpu_xid_last_timestamp_seconds" "tachograph.gpu.xid.last" SECONDS GPU_XID,
+        "When this critical error last came, in Unix seconds.";
+    GPU_ECC_LIFETIME = Counter "tachograph_gpu_ecc_lifetime_errors_total" "tachograph.gpu.ecc.lifetime_errors" ERRORS GPU_KIND,
+        "Errors of the GPU's memory in its life: corrected, uncorrected.";
+    GPU_ROWS_REMAPPED = Counter "tachograph_gpu_rows_remapped_total" "tachograph.gpu.rows.remapped" NUMBER GPU_KIND,
+        "Rows of memory that were replaced, after corrected and after uncorrected errors.";
+    GPU_ROW_REMAP = Gauge "tachograph_gpu_row_remap" "tachograph.gpu.row_remap" NUMBER GPU_KIND,
+        "Whether the replacement of a row is pending (until a reset), and whether one has failed.";
+    GPU_RECOVERY = Gauge "tachograph_gpu_recovery_action" "tachograph.gpu.recovery_action" NUMBER GPU,
+        "What the driver wants done: 0 nothing, 1 reset, 2 reboot, 3 drain peer-to-peer, 4 drain and reset.";
+    GPU_IO = Counter "hw_gpu_io_bytes_total" "hw.gpu.io" BYTES
+        &[HW_ID, HW_NAME, label("link", "tachograph.gpu.link"), label("network_io_direction", "network.io.direction")],
+        "Bytes over PCIe and over all NVLinks, as the GPU sees it.";
+    GPU_PCIE_REPLAYS = Counter "tachograph_gpu_pcie_replays_total" "tachograph.gpu.pcie.replays" NUMBER GPU,
+        "Times that PCIe had to send again.";
+    GPU_PCIE_GENERATION = Gauge "tachograph_gpu_pcie_link_generation" "tachograph.gpu.pcie.link.generation" NUMBER GPU,
+        "Generation at which the PCIe link runs now.";
+    GPU_PCIE_WIDTH = Gauge "tachograph_gpu_pcie_link_width" "tachograph.gpu.pcie.link.width" NUMBER GPU,
+        "Lanes over which the PCIe link runs now.";
+    GPU_ACTIVITY = Gauge "tachograph_gpu_activity_ratio" "tachograph.gpu.activity" RATIO
+        &[HW_ID, HW_NAME, label("part", "tachograph.gpu.part")],
+        "Hopper and later, share over the last second: graphics, sm, sm_occupancy, tensor, dram.";
+    GPU_PROCESS_MEMORY = Gauge "tachograph_gpu_process_memory_bytes" "tachograph.gpu.process.memory" BYTES GPU_PROCESS,
+        "Memory of the GPU by process; what belongs to no process that is known has the pid unattributed, so that all sum to what is in use.";
+    GPU_PROCESS_SM = Gauge "tachograph_gpu_process_sm_ratio" "tachograph.gpu.process.sm" RATIO GPU_PROCESS,
+        "Share of the multiprocessors' time by process; the rest of the GPU's utilization has the pid unattributed.";
+    GPU_PROCESS_ENCODER = Gauge "tachograph_gpu_process_encoder_ratio" "tachograph.gpu.process.encoder" RATIO GPU_PROCESS,
+        "Share of the video encoder's time by process.";
+    GPU_PROCESS_DECODER = Gauge "tachograph_gpu_process_decoder_ratio" "tachograph.gpu.process.decoder" RATIO GPU_PROCESS,
+        "Share of the video decoder's time by process.";
+    GPU_MIG_MEMORY_USAGE = Gauge "tachograph_gpu_mig_memory_usage_bytes" "tachograph.gpu.mig.memory.usage" BYTES GPU_PART,
+        "Memory of a MIG instance in use.";
+    GPU_MIG_MEMORY_LIMIT = Gauge "tachograph_gpu_mig_memory_limit_bytes" "tachograph.gpu.mig.memory.limit" BYTES GPU_PART,
+        "Memory of a MIG instance in all.";
+    GPU_MIG_ACTIVITY = Gauge "tachograph_gpu_mig_activity_ratio" "tachograph.gpu.mig.activity" RATIO
+        &[HW_ID, HW_NAME, GI, CI, label("part", "tachograph.gpu.part")],
+        "Share over the last second for a MIG instance: graphics, sm, sm_occupancy, tensor, dram.";
+    GPU_INFO = Gauge "tachograph_gpu_info" "tachograph.gpu.info" NUMBER
+        &[HW_ID, HW_NAME, label("index", "tachograph.gpu.index"), label("pci_bus_id", "tachograph.gpu.pci_bus_id"),
+          label("serial_number", "hw.serial_number"), label("driver_version", "hw.driver_version"),
+          label("firmware_version", "hw.firmware_version"), label("mig", "tachograph.gpu.mig.enabled")],
+        "Always 1; who the GPU is stands in the labels.";
+    GPU_AGE = Gauge "tachograph_gpu_sample_age_seconds" "tachograph.gpu.sample.age" SECONDS
+        &[HW_ID, HW_NAME, label("tier", "tachograph.gpu.tier")],
+        "How old the readings of each tier are: counters (0.1 s), now (1 s), health (10 s).";
+    GPU_CALLS = Counter "tachograph_gpu_calls_total" "tachograph.gpu.calls" NUMBER GPU_CALL,
+        "Calls into NVML in this session.";
+    GPU_CALL_SECONDS = Counter "tachograph_gpu_call_seconds_total" "tachograph.gpu.call.time" SECONDS GPU_CALL,
+        "Time that calls into NVML took in this session.";
+    GPU_CALL_ERRORS = Counter "tachograph_gpu_call_errors_total" "tachograph.gpu.call.errors" ERRORS GPU_CALL,
+        "Calls and fields that NVML refused in this session; one that it does not support is asked once.";
+    GPU_UP = Gauge "tachograph_gpu_collector_up" "tachograph.gpu.collector.up" NUMBER &[],
+        "Whether NVML answers on this node; the snapshot says why not.";
     ENGINE_SECONDS = Counter "tachograph_request_engine_seconds_total" "tachograph.request.engine_time" SECONDS SERIES,
         "Time of engine cores that finished requests had: a step's time goes to the requests in it by their tokens.";
     REQUEST_ENERGY = Histogram "tachograph_request_energy_joules" "tachograph.request.energy" JOULES SERIES,
@@ -310,6 +418,12 @@ mod tests {
                 "hw.gpu.memory.usage",
                 "hw.gpu.memory.limit",
                 "hw.gpu.utilization",
+                "hw.gpu.io",
+                "hw.power",
+                "hw.energy",
+                "hw.temperature",
+                "hw.errors",
+                "hw.status",
             ];
             assert!(ours || known.contains(&metric.otlp), "{name} is an invented name");
         }

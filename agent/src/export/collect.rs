@@ -1,11 +1,12 @@
 //! The snapshot in, families of samples out: what all three formats render.
 
-use crate::correlate::Gpus;
 use crate::correlate::Snapshot;
 use crate::correlate::window::Histogram;
 use crate::export::catalog;
 use crate::export::catalog::Metric;
 use std::borrow::Cow;
+
+mod gpus;
 
 /// One metric with its samples, at least one.
 #[derive(Debug)]
@@ -42,7 +43,7 @@ pub fn collect(snapshot: &Snapshot) -> Vec<Family<'_>> {
         Page { families: catalog::METRICS.iter().map(|metric| Family { metric, samples: Vec::new() }).collect() };
     requests(snapshot, &mut page);
     processes(snapshot, &mut page);
-    gpus(snapshot, &mut page);
+    gpus::collect(snapshot, &mut page);
     uses(snapshot, &mut page);
     agent(snapshot, &mut page);
     page.families.retain(|family| !family.samples.is_empty());
@@ -126,16 +127,6 @@ fn processes<'a>(snapshot: &'a Snapshot, page: &mut Page<'a>) {
         page.put(&catalog::SCRAPED_RUNNING, labels(), engine.running.map(Value::Real));
         page.put(&catalog::SCRAPED_WAITING, labels(), engine.waiting.map(Value::Real));
         page.put(&catalog::SCRAPED_KV_USAGE, labels(), engine.kv_usage.map(Value::Real));
-    }
-}
-
-fn gpus<'a>(snapshot: &'a Snapshot, page: &mut Page<'a>) {
-    let Gpus::Present { gpus, .. } = &snapshot.gpus else { return };
-    for gpu in gpus {
-        let labels = [gpu.uuid.as_str(), gpu.name.as_deref().unwrap_or_default()];
-        page.put(&catalog::GPU_MEMORY_USAGE, labels, gpu.memory_used_bytes.map(Value::Whole));
-        page.put(&catalog::GPU_MEMORY_LIMIT, labels, gpu.memory_total_bytes.map(Value::Whole));
-        page.put(&catalog::GPU_UTILIZATION, labels, gpu.utilization.map(Value::Real));
     }
 }
 

@@ -1,6 +1,7 @@
 //! The snapshot and a query in, the JSON of `/api/v1/requests` and `/api/v1/snapshot` out.
 
 use crate::correlate::Snapshot;
+use crate::ui::gpus;
 use crate::ui::record::record;
 use serde_json::Value;
 use serde_json::json;
@@ -82,7 +83,7 @@ pub fn snapshot(snapshot: &Snapshot) -> Value {
         "coverage_ratio": snapshot.coverage(),
         "targets": snapshot.targets,
         "cores": snapshot.cores,
-        "gpus": snapshot.gpus,
+        "gpus": gpus::gpus(snapshot),
         "engines": snapshot.engines.iter().map(|engine| &**engine).collect::<Vec<_>>(),
         "devices": snapshot.devices,
         "unclaimed": snapshot.unclaimed,

@@ -6,7 +6,15 @@
 
 mod abi;
 mod device;
+mod events;
+mod fields;
+mod gpm;
+pub mod load;
 mod memory;
+mod mig;
+mod numbers;
+mod processes;
 pub mod scenario;
 mod session;
+mod texts;
 mod utilization;

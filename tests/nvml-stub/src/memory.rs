@@ -2,8 +2,8 @@
 
 use crate::abi;
 use crate::abi::Return;
-use crate::device;
 use crate::device::Device;
+use crate::mig;
 use crate::session;
 use std::ffi::c_uint;
 
@@ -35,10 +35,10 @@ const _: () = assert!(size_of::<MemoryV2>() == 0x28);
 /// As in `nvml.h`: `memory` points to one writable structure.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn nvmlDeviceGetMemoryInfo(device: Device, memory: *mut Memory) -> Return {
-    match session::gpu(device::index(device), "memory") {
+    match session::gpu(device, "memory") {
         Ok(gpu) => {
-            let total = gpu.memory_total_bytes;
-            let used = gpu.memory_used_bytes.saturating_add(gpu.memory_reserved_bytes);
+            let [total, used, reserved] = mig::memory(&gpu, device);
+            let used = used.saturating_add(reserved);
             // SAFETY: passed on.
             unsafe { abi::put(memory, Memory { total, free: total.saturating_sub(used), used }) }
         }
@@ -57,9 +57,9 @@ unsafe extern "C" fn nvmlDeviceGetMemoryInfo_v2(device: Device, memory: *mut Mem
     if asked.version != VERSION_2 {
         return abi::ARGUMENT_VERSION_MISMATCH;
     }
-    match session::gpu(device::index(device), "memory") {
+    match session::gpu(device, "memory") {
         Ok(gpu) => {
-            let (total, used, reserved) = (gpu.memory_total_bytes, gpu.memory_used_bytes, gpu.memory_reserved_bytes);
+            let [total, used, reserved] = mig::memory(&gpu, device);
             let free = total.saturating_sub(used).saturating_sub(reserved);
             // SAFETY: passed on.
             unsafe { abi::put(memory, MemoryV2 { version: VERSION_2, total, reserved, free, used }) }

@@ -2,7 +2,6 @@
 
 use crate::abi;
 use crate::abi::Return;
-use crate::device;
 use crate::device::Device;
 use crate::session;
 use std::ffi::c_uint;
@@ -20,9 +19,12 @@ struct Utilization {
 /// As in `nvml.h`: `rates` points to one writable structure.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn nvmlDeviceGetUtilizationRates(device: Device, rates: *mut Utilization) -> Return {
-    match session::gpu(device::index(device), "utilization") {
+    match session::gpu(device, "utilization") {
         Ok(gpu) => {
-            let rates_now = Utilization { gpu: gpu.utilization_percent, memory: gpu.memory_utilization_percent };
+            let rates_now = Utilization {
+                gpu: gpu.load.percent().unwrap_or(gpu.utilization_percent),
+                memory: gpu.memory_utilization_percent,
+            };
             // SAFETY: passed on.
             unsafe { abi::put(rates, rates_now) }
         }

@@ -1,0 +1,131 @@
+//! The life of a session: what goes away, what takes its place, and how it comes back.
+
+use crate::gpu::machine::Machine;
+use crate::gpu::machine::TWO;
+use crate::gpu::machine::at;
+use crate::gpu::machine::gpus;
+use crate::gpu::machine::two_with;
+use crate::gpu::machine::uuids;
+use crate::gpu::machine::why;
+use std::fs;
+use tachograph::gpu::State;
+use tachograph::gpu::nvml::Config;
+use tachograph::gpu::sampler::Session;
+
+#[test]
+fn a_lost_gpu_is_left_out_and_comes_back() {
+    for answers in ["all = \"gpu_is_lost\"", "utilization = \"gpu_is_lost\"", "uuid = \"unknown\""] {
+        let machine = Machine::new(TWO);
+        let mut session = Session::new(&machine.config);
+        assert_eq!(uuids(session.step(at(0))), ["GPU-a", "GPU-b"]);
+        machine.becomes(&two_with(answers));
+        assert_eq!(uuids(session.step(at(1))), ["GPU-a"], "{answers}");
+        assert_eq!(uuids(session.step(at(61))), ["GPU-a"], "a new session finds it lost too");
+        machine.becomes(TWO);
+        assert_eq!(uuids(session.step(at(62))), ["GPU-a", "GPU-b"]);
+    }
+}
+
+#[test]
+fn when_all_gpus_are_lost_the_reason_is_said_and_nvml_is_opened_again() {
+    let machine = Machine::new("[[gpu]]\nanswers = { all = \"gpu_is_lost\" }\n");
+    let mut session = Session::new(&machine.config);
+    let State::Present { gpus, lost, .. } = session.step(at(0)) else { panic!("absent") };
+    assert!(gpus.is_empty() && lost[0].why.starts_with("device fell off the bus"), "{lost:?}");
+    machine.becomes(TWO);
+    assert_eq!(uuids(session.step(at(10))), ["GPU-a", "GPU-b"]);
+}
+
+#[test]
+fn a_session_that_the_driver_ends_is_opened_again() {
+    for code in ["uninitialized", "driver_not_loaded", "lib_rm_version_mismatch"] {
+        let machine = Machine::new(TWO);
+        let mut session = Session::new(&machine.config);
+        assert_eq!(uuids(session.step(at(0))).len(), 2);
+        machine.becomes(&two_with(&format!("memory = \"{code}\"")));
+        assert!(why(session.step(at(1))).starts_with("NVML stopped answering: "));
+        machine.becomes(TWO);
+        assert_eq!(uuids(session.step(at(11))).len(), 2);
+    }
+}
+
+#[test]
+fn a_machine_without_gpus_is_present() {
+    let machine = Machine::new("driver = \"580.95.05\"\n");
+    assert_eq!(uuids(Session::new(&machine.config).step(at(0))).len(), 0);
+}
+
+#[test]
+fn a_library_that_appears_later_is_found() {
+    let machine = Machine::without_library();
+    let mut session = Session::new(&machine.config);
+    let reason = why(session.step(at(0)));
+    assert!(reason.contains("libnvidia-ml.so.1") && reason.contains("No such file"), "{reason}");
+    machine.install();
+    machine.becomes(&format!("answers = {{ init = \"driver_not_loaded\" }}\n{TWO}"));
+    assert_eq!(why(session.step(at(9))), reason, "not tried again yet");
+    let reason = why(session.step(at(10)));
+    assert!(reason.contains("NVIDIA driver is not loaded"), "{reason}");
+    machine.becomes(TWO);
+    assert_eq!(uuids(session.step(at(20))).len(), 2);
+}
+
+#[test]
+fn what_is_no_nvml_is_refused() {
+    let machine = Machine::without_library();
+    fs::write(machine.library(), "text").unwrap();
+    assert!(why(Session::new(&machine.config).step(at(0))).contains("cannot be used"));
+    let config = Config { library: Some("libc.so.6".into()), ..machine.config.clone() };
+    assert!(why(Session::new(&config).step(at(0))).contains("libc.so.6"));
+}
+
+/// A driver upgrade: whoever keeps a handle keeps the old library.
+#[test]
+fn a_replaced_library_is_let_go_and_opened_anew() {
+    let machine = Machine::new(TWO);
+    let mut session = Session::new(&machine.config);
+    assert_eq!(uuids(session.step(at(0))).len(), 2);
+    machine.install();
+    assert_eq!(uuids(session.step(at(0))).len(), 2, "looked for once a second");
+    assert!(why(session.step(at(1))).contains("replaced on disk"));
+    machine.becomes(&TWO.replace("580.95.05", "590.10"));
+    let State::Present { driver, gpus, .. } = session.step(at(2)) else { panic!("absent") };
+    assert_eq!((driver.as_deref(), gpus.len()), (Some("590.10"), 2));
+    assert_eq!(machine.held(), None, "all was given back before");
+}
+
+#[test]
+fn a_removed_library_is_a_reason_too() {
+    let machine = Machine::new(TWO);
+    let mut session = Session::new(&machine.config);
+    assert_eq!(uuids(session.step(at(0))).len(), 2);
+    fs::remove_file(machine.library()).unwrap();
+    assert!(why(session.step(at(1))).contains("replaced on disk"));
+    assert!(why(session.step(at(2))).contains("No such file"));
+    machine.install();
+    assert_eq!(uuids(session.step(at(12))).len(), 2);
+}
+
+/// The driver's counter begins at zero when it is loaded again; ours goes on.
+#[test]
+fn counters_rise_over_a_reload_of_the_driver() {
+    let machine = Machine::new(&two_with("").replace("uuid = \"GPU-b\"", "uuid = \"GPU-b\"\nenergy_millijoules = 500"));
+    let mut session = Session::new(&machine.config);
+    let energy = |state| gpus(state)[1].energy_joules;
+    assert_eq!(energy(session.step(at(0))), Some(0.5));
+    machine.becomes(&two_with("memory = \"driver_not_loaded\""));
+    assert!(why(session.step(at(1))).contains("driver is not loaded"));
+    machine.becomes(&TWO.replace("uuid = \"GPU-b\"", "uuid = \"GPU-b\"\nenergy_millijoules = 30"));
+    assert_eq!(energy(session.step(at(11))), Some(0.53));
+}
+
+#[test]
+fn a_gpu_in_another_place_is_another_gpu() {
+    let machine = Machine::new(TWO);
+    let mut session = Session::new(&machine.config);
+    assert_eq!(uuids(session.step(at(0))), ["GPU-a", "GPU-b"]);
+    machine.becomes(&TWO.replace("GPU-b", "GPU-c"));
+    assert_eq!(uuids(session.step(at(1))), ["GPU-a", "GPU-c"]);
+    machine.becomes("[[gpu]]\nuuid = \"GPU-c\"\n");
+    assert_eq!(uuids(session.step(at(2))), ["GPU-c"]);
+}
