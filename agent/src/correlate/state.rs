@@ -9,6 +9,8 @@ use crate::correlate::Series;
 use crate::correlate::Snapshot;
 use crate::correlate::TargetView;
 use crate::correlate::bounds::Bounds;
+use crate::correlate::engines::Engines;
+use crate::correlate::engines::Word;
 use crate::correlate::labels;
 use crate::correlate::totals::Totals;
 use crate::correlate::trace;
@@ -19,6 +21,7 @@ use crate::ident::EngineId;
 use crate::ident::Pid;
 use crate::request::Request;
 use crate::request::Update;
+use crate::vitals::Count;
 use crate::vitals::Vitals;
 use std::collections::BTreeMap;
 use std::collections::VecDeque;
@@ -78,7 +81,7 @@ impl Correlator {
             cores: BTreeMap::new(),
             gpus: gpu::State::Absent { why: "not looked for yet".to_owned() },
             gpu_samples: Arc::default(),
-            engines: BTreeMap::new(),
+            engines: Engines::default(),
             own: None,
             latest: None,
         };
@@ -94,6 +97,10 @@ impl Correlator {
             Update::Engine { core, engine, at, load, queued_tokens, live } => {
                 let view = CoreView { pid: core, engine, at, load, queued_tokens, live };
                 state.bounded(|state| &mut state.cores, core, view);
+                if let Some(word) = state.word(engine) {
+                    let losses = state.losses();
+                    state.engines.ticked(engine, &word, anchor.mono, losses);
+                }
             }
             Update::InFlight { pid, requests } => state.bounded(|state| &mut state.in_flight, pid, requests),
             Update::Gone(pid) => state.gone(pid),
@@ -111,19 +118,24 @@ impl Correlator {
         state.gpus = gpus;
     }
 
-    /// An engine's own gauges.
-    pub fn engine(&self, sample: engine::Sample) {
+    /// What asking an engine about itself gave.
+    pub fn engine(&self, outcome: engine::scrape::Outcome) {
         let mut state = self.lock();
-        for model in &sample.models {
-            state.served.learn(model);
+        if let Ok(sample) = &outcome.scraped {
+            for model in &sample.models {
+                state.served.learn(model);
+            }
         }
-        state.bounded(|state| &mut state.engines, sample.engine, Arc::new(sample));
+        let (word, losses) = (state.word(outcome.engine), state.losses());
+        if !state.engines.asked(outcome, word.as_ref(), losses) {
+            state.vitals.evicted.one();
+        }
     }
 
     /// The processes that are traced now; engines that have none left are forgotten.
     pub fn targets(&self, targets: Vec<TargetView>) {
         let mut state = self.lock();
-        state.engines.retain(|engine, _| targets.iter().any(|target| target.engine == *engine));
+        state.engines.retain(|engine| targets.iter().any(|target| target.engine == engine));
         state.targets = targets;
     }
 
@@ -169,7 +181,7 @@ struct State {
     cores: BTreeMap<Pid, CoreView>,
     gpus: gpu::State,
     gpu_samples: Arc<[gpu::Sample]>,
-    engines: BTreeMap<EngineId, Arc<engine::Sample>>,
+    engines: Engines,
     own: Option<Own>,
     latest: Option<Arc<Snapshot>>,
 }
@@ -195,7 +207,10 @@ impl State {
             end_unix_ns,
             bounds,
         );
-        let engine_sample = request.engine.and_then(|engine| self.engines.get(&engine)).map(Arc::clone);
+        self.engines.ended(&request);
+        let engine = request.engine.and_then(|engine| self.engines.get(engine));
+        let engine_sample = engine.and_then(|engine| engine.sample.clone());
+        let engine_facts = engine.map(|engine| Arc::clone(&engine.facts));
         let finished = Arc::new(Finished {
             request,
             trace,
@@ -203,6 +218,7 @@ impl State {
             anchor,
             gpus: Arc::clone(&self.gpu_samples),
             engine_sample,
+            engine_facts,
         });
         self.kept.push_front(Arc::clone(&finished));
         self.kept.truncate(self.requests_kept);
@@ -233,11 +249,25 @@ impl State {
         }
     }
 
+    /// What the messages of an engine's cores last said.
+    fn word(&self, engine: EngineId) -> Option<Word> {
+        let members = self.targets.iter().filter(|target| target.engine == engine);
+        let in_flight = members.filter_map(|target| self.in_flight.get(&target.pid)).sum();
+        let cores: Vec<&CoreView> = self.cores.values().filter(|core| core.engine == engine).collect();
+        Word::of(&cores, in_flight)
+    }
+
+    /// How much may be missing in records, in all.
+    fn losses(&self) -> u64 {
+        let Vitals { records_lost, engine_lost, engine_undecoded, updates_dropped, .. } = &*self.vitals;
+        [records_lost, engine_lost, engine_undecoded, updates_dropped].map(Count::get).iter().sum()
+    }
+
     fn gone(&mut self, pid: Pid) {
         self.in_flight.remove(&pid);
         self.cores.remove(&pid);
         self.targets.retain(|target| target.pid != pid);
-        self.engines.retain(|engine, _| engine.0.pid != pid);
+        self.engines.retain(|engine| engine.0.pid != pid);
     }
 
     fn build(&mut self, now: Anchor) -> Snapshot {
@@ -257,7 +287,7 @@ impl State {
             targets: targets.collect(),
             cores: self.cores.values().cloned().collect(),
             gpus: self.gpus.clone(),
-            engines: self.engines.values().map(Arc::clone).collect(),
+            engines: self.engines.views(),
             requests: Arc::clone(&self.kept_view),
             requests_kept: self.requests_kept,
             series_overflow: self.series_overflow + self.served.overflow(),

@@ -7,6 +7,8 @@ use crate::export::catalog;
 use crate::export::catalog::Metric;
 use std::borrow::Cow;
 
+mod engines;
+
 /// One metric with its samples, at least one.
 #[derive(Debug)]
 pub struct Family<'a> {
@@ -42,6 +44,7 @@ pub fn collect(snapshot: &Snapshot) -> Vec<Family<'_>> {
         Page { families: catalog::METRICS.iter().map(|metric| Family { metric, samples: Vec::new() }).collect() };
     requests(snapshot, &mut page);
     processes(snapshot, &mut page);
+    engines::put(snapshot, &mut page);
     gpus(snapshot, &mut page);
     agent(snapshot, &mut page);
     page.families.retain(|family| !family.samples.is_empty());
@@ -114,12 +117,6 @@ fn processes<'a>(snapshot: &'a Snapshot, page: &mut Page<'a>) {
         page.put(&catalog::ENGINE_LIVE, labels(), whole(core.live));
         page.put(&catalog::ENGINE_KV_USAGE, labels(), core.load.kv_usage.map(Value::Real));
         page.put(&catalog::ENGINE_QUEUED_TOKENS, labels(), Value::Whole(core.queued_tokens));
-    }
-    for engine in &snapshot.engines {
-        let labels = || [engine.engine.0.pid.to_string()];
-        page.put(&catalog::SCRAPED_RUNNING, labels(), engine.running.map(Value::Real));
-        page.put(&catalog::SCRAPED_WAITING, labels(), engine.waiting.map(Value::Real));
-        page.put(&catalog::SCRAPED_KV_USAGE, labels(), engine.kv_usage.map(Value::Real));
     }
 }
 
