@@ -182,9 +182,9 @@ fn the_key_for_engines_comes_from_a_file_or_a_variable_and_is_shown_nowhere() {
         assert!(!format!("{scrape:?}").contains("k3y"));
         scrape.api_key.map(|key| key.0)
     };
-    const VARIABLE: (&str, &str) = ("TACHOGRAPH_SCRAPE_API_KEY", " k3y\n");
-    assert_eq!(key(&[], &[VARIABLE], None).as_deref(), Some("k3y"));
-    assert_eq!(key(&["--scrape-api-key-file", FILE], &[VARIABLE], Some("log = 'x'")).as_deref(), Some("log = 'x'"));
+    let variable = ("TACHOGRAPH_SCRAPE_API_KEY", " k3y\n");
+    assert_eq!(key(&[], &[variable], None).as_deref(), Some("k3y"));
+    assert_eq!(key(&["--scrape-api-key-file", FILE], &[variable], Some("log = 'x'")).as_deref(), Some("log = 'x'"));
     assert_eq!(key(&[], &[("TACHOGRAPH_SCRAPE_API_KEY", "")], None), None);
     assert!(load(&["--scrape-api-key-file", "/no"], &[], None).unwrap_err().starts_with("/no: "));
     assert!(load(&["--scrape-api-key", "k3y"], &[], None).is_err(), "a command line is public");

@@ -4,7 +4,6 @@
 //! not spoken again two ticks after it answered. Where they speak all the time, a gauge that shows the same value
 //! twice, while the messages in between never came to that value, stands still.
 
-use crate::clock::MonoNs;
 use crate::correlate::engines::COMPARED;
 use crate::correlate::engines::Checks;
 use crate::correlate::engines::Disagreement;
@@ -24,8 +23,8 @@ const SAME: f64 = 1e-6;
 /// What is remembered between samples.
 #[derive(Debug, Default)]
 pub(super) struct Gauges {
-    /// The last sample's gauges, and when they were read.
-    last: Option<([Option<f64>; 3], MonoNs)>,
+    /// The last sample's gauges.
+    last: [Option<f64>; 3],
     /// What the messages said since, lowest and highest.
     since: [Option<(f64, f64)>; 3],
     ticks: usize,
@@ -40,6 +39,12 @@ struct Pending {
     ticks: usize,
 }
 
+/// Of a gauge that shows the same twice: what the messages in between said nearest to it, if never that.
+fn never_said(now: f64, last: f64, (low, high): (f64, f64)) -> Option<f64> {
+    let differs = now < low - SAME || now > high + SAME;
+    (differs && now.to_bits() == last.to_bits()).then(|| now.clamp(low, high))
+}
+
 fn read(sample: &Sample) -> [Option<f64>; 3] {
     [sample.running, sample.waiting, sample.kv_usage]
 }
@@ -48,12 +53,10 @@ impl Gauges {
     pub(super) fn sampled(&mut self, sample: &Arc<Sample>, word: &Word, checks: &mut Checks) {
         let now = read(sample);
         self.see(word);
-        for ((what, now), (last, since)) in COMPARED.into_iter().zip(now).zip(self.last_and_since()) {
+        let enough = self.ticks >= TICKS_BETWEEN;
+        for (((what, now), last), since) in COMPARED.into_iter().zip(now).zip(self.last).zip(self.since) {
             let stale = match (now, last, since) {
-                (Some(now), Some(last), Some((low, high))) if self.ticks >= TICKS_BETWEEN => {
-                    let stands = now.to_bits() == last.to_bits() && (now < low - SAME || now > high + SAME);
-                    stands.then_some(if now < low { low } else { high })
-                }
+                (Some(now), Some(last), Some(range)) if enough => never_said(now, last, range),
                 _ => None,
             };
             let was = checks.stale.contains(&what);
@@ -69,16 +72,10 @@ impl Gauges {
         }
         let settled = word.at.iter().all(|at| at.0.saturating_add(MARGIN_NS) <= sample.asked.0);
         self.pending = settled.then(|| Pending { sample: Arc::clone(sample), word: word.clone(), ticks: 0 });
-        self.last = Some((now, sample.at));
+        self.last = now;
         self.since = [None; 3];
         self.ticks = 0;
         self.see(word);
-    }
-
-    fn last_and_since(&self) -> [(Option<f64>, Option<(f64, f64)>); 3] {
-        let [a, b, c] = self.last.map(|(last, _)| last).unwrap_or_default();
-        let [since_a, since_b, since_c] = self.since;
-        [(a, since_a), (b, since_b), (c, since_c)]
     }
 
     pub(super) fn ticked(&mut self, word: &Word, checks: &mut Checks) {

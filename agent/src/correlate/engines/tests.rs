@@ -9,24 +9,24 @@ use crate::ident::Pid;
 use crate::request::Incomplete;
 use crate::stream::Load;
 
-/// Seconds on the tests' clock.
-fn at(seconds: f64) -> MonoNs {
-    MonoNs((seconds * 1e9) as u64)
+/// Tenths of a second on the tests' clock.
+fn at(tenths: u64) -> MonoNs {
+    MonoNs(tenths * 100_000_000)
 }
 
 /// One engine of one core, seen from both sides.
 struct Stage {
     engines: Engines,
     core: CoreView,
-    now: f64,
+    now: u64,
     losses: u64,
 }
 
 impl Stage {
     fn new() -> Self {
         let load = Load { running: Some(0), waiting: Some(0), kv_usage: Some(0.0) };
-        let core = CoreView { pid: Pid(42), engine: ENGINE, at: at(1.0), load, queued_tokens: 0, live: 0 };
-        Self { engines: Engines::default(), core, now: 100.0, losses: 0 }
+        let core = CoreView { pid: Pid(42), engine: ENGINE, at: at(10), load, queued_tokens: 0, live: 0 };
+        Self { engines: Engines::default(), core, now: 1_000, losses: 0 }
     }
 
     fn word(&self) -> Word {
@@ -43,7 +43,7 @@ impl Stage {
     /// So many tenths of a second pass.
     fn passes(&mut self, ticks: usize) {
         for _ in 0..ticks {
-            self.now += 0.1;
+            self.now += 1;
             self.engines.ticked(ENGINE, &self.word(), at(self.now), self.losses);
         }
     }
@@ -57,7 +57,7 @@ impl Stage {
             kv_usage: Some(0.0),
             prompt_tokens,
             generation_tokens,
-            ..Sample::new(ENGINE, at(self.now), at(self.now + 0.01))
+            ..Sample::new(ENGINE, at(self.now), at(self.now))
         };
         let word = self.word();
         assert!(self.engines.asked(Outcome { scraped: Ok(sample), ..outcome() }, Some(&word), self.losses));

@@ -203,7 +203,8 @@ fn names_that_nobody_knows_are_reported_and_bounded() {
     );
     let names = ["sidecar_up", "vllm:also_new_seconds", "vllm:brand_new"].map(str::to_owned).to_vec();
     assert_eq!(sample(page).unwrap().unknown, Unknown { count: 3, names });
-    let many: String = (0..100).map(|n| format!("vllm:new_{n} 1\n")).collect();
+    let line = |n| format!("vllm:new_{n} 1\n");
+    let many: String = (0..100).map(line).collect();
     let unknown = sample(&format!("vllm:num_requests_running 1\n{many}")).unwrap().unknown;
     assert_eq!((unknown.count, unknown.names.len()), (100, UNKNOWN));
 }

@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::clock::System;
-use crate::ident::Pid;
 use crate::ident::ProcessId;
 use std::net::SocketAddr;
 use std::sync::mpsc;
@@ -201,7 +200,7 @@ async fn one_silent_engine_does_not_cost_another_its_sample() {
     let (publish, targets) = watch::channel(vec![silent, speaks]);
     let (results, seen) = mpsc::channel();
     let config = Config { timeout: Duration::from_millis(100), period: Duration::from_millis(1), ..Config::default() };
-    let sink = move |outcome: Outcome| drop(results.send((outcome.engine, outcome.scraped.is_ok())));
+    let sink = move |outcome: Outcome| results.send((outcome.engine, outcome.scraped.is_ok())).unwrap_or_default();
     let running = tokio::spawn(run(config, targets, Arc::new(System), sink));
     let first_round = tokio::task::spawn_blocking(move || [seen.recv().unwrap(), seen.recv().unwrap()]).await.unwrap();
     assert_eq!(first_round, [(id, true), (silent_id, false)]);

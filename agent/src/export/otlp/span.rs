@@ -244,16 +244,13 @@ fn around(finished: &Finished, out: &mut Attributes) {
 fn served(request: &Request, facts: &Facts, out: &mut Attributes) {
     out.put("tachograph.engine.version", facts.version.as_ref());
     let Some(model) = request.model.as_ref().and_then(|model| facts.model(model)) else { return };
-    match &model.parent {
-        Some(parent) => {
-            out.put("tachograph.model.lora_adapter", model.id.as_str());
-            out.put("tachograph.model.name", parent.as_str());
-            out.put("tachograph.model.root", facts.model(parent).and_then(|base| base.root.as_ref()));
-        }
-        None => {
-            out.put("tachograph.model.name", model.id.as_str());
-            out.put("tachograph.model.root", model.root.as_ref());
-        }
+    if let Some(parent) = &model.parent {
+        out.put("tachograph.model.lora_adapter", model.id.as_str());
+        out.put("tachograph.model.name", parent.as_str());
+        out.put("tachograph.model.root", facts.model(parent).and_then(|base| base.root.as_ref()));
+    } else {
+        out.put("tachograph.model.name", model.id.as_str());
+        out.put("tachograph.model.root", model.root.as_ref());
     }
 }
 
