@@ -48,7 +48,13 @@ fn sample(page: &str) -> Sample {
 /// KV usage, tokens made, and seconds to first tokens, queued, prefilled and decoded.
 type Expected = (&'static str, f64, f64, [f64; 4]);
 
-const EXPECTED: [Expected; 4] = [
+const EXPECTED: [Expected; 5] = [
+    (
+        "vllm-0.13.0-python.prom",
+        0.000_488_340_861_921_621_2,
+        27.0,
+        [22.978_696_823_120_117, 0.000_017_775_999_367_586_337, 17.868_906_190_000_416, 0.106_499_237_999_742_04],
+    ),
     (
         "vllm-0.16.0-python.prom",
         0.000_488_340_861_921_621_2,
