@@ -106,6 +106,17 @@ impl Facts {
         facts
     }
 
+    /// The model that the command line names, where the server does not tell its models.
+    pub fn started_with(&self) -> Option<Model> {
+        let model = self.flags.get("model")?;
+        Some(Model {
+            id: self.flags.get("served_model_name").unwrap_or(model).clone(),
+            root: Some(model.clone()),
+            parent: None,
+            max_model_len: self.flags.get("max_model_len").and_then(|length| length.parse().ok()),
+        })
+    }
+
     /// The model of this name.
     pub fn model(&self, id: &str) -> Option<&Model> {
         self.models.iter().find(|model| model.id == id)
@@ -195,6 +206,19 @@ mod tests {
         ] {
             assert_eq!(flags(line), expected, "{line}");
         }
+    }
+
+    #[test]
+    fn a_command_line_names_its_model() {
+        let model = |line: &str| {
+            let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+            Facts::of_command_line(&words).started_with().map(|model| (model.id, model.root, model.max_model_len))
+        };
+        let (name, root) = ("tiny".to_owned(), Some("/m".to_owned()));
+        let line = "vllm serve /m --served-model-name tiny --max-model-len 9";
+        assert_eq!(model(line), Some((name, root.clone(), Some(9))));
+        assert_eq!(model("vllm serve /m --max-model-len 8k"), Some(("/m".to_owned(), root, None)));
+        assert_eq!(model("vllm serve"), None);
     }
 
     #[test]

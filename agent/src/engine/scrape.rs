@@ -305,11 +305,16 @@ impl Scraper {
         let mut facts = Facts::of_command_line(&target.words);
         match self.answer(page, "/v1/models", facts::models).await {
             Ok(models) => facts.models = models,
-            Err(why) => drop(facts.missing.insert("models", why)),
+            Err(why) => {
+                facts.models.extend(facts.started_with());
+                facts.missing.insert("models", why);
+            }
         }
         match self.answer(page, "/version", facts::version).await {
             Ok(version) => facts.version = Some(version),
-            Err(why) => drop(facts.missing.insert("version", why)),
+            Err(why) => {
+                facts.missing.insert("version", why);
+            }
         }
         facts
     }

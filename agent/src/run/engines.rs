@@ -46,13 +46,13 @@ fn pages(kind: EngineKind, words: &[String], listeners: impl Iterator<Item = Soc
     addresses.sort_by_key(|address| (Some(address.port()) != asked, Some(address.port()) != usual, address.port()));
     addresses.dedup_by_key(|address| address.port());
     let (ports, paths) = if kind == EngineKind::Vllm { (1, 1) } else { (addresses.len(), PATHS.len()) };
-    let scheme = if ["--ssl-certfile", "--ssl-keyfile"].iter().any(|name| argument(words, name).is_some()) {
-        "https"
-    } else {
-        "http"
-    };
-    let pages = addresses.iter().take(ports).flat_map(|address| {
-        PATHS.iter().take(paths).filter_map(move |path| Url::parse(&format!("{scheme}://{address}{path}")).ok())
+    let is_tls = ["--ssl-certfile", "--ssl-keyfile"].iter().any(|name| argument(words, name).is_some());
+    // A file of settings may have switched it on, too.
+    let schemes: &[&str] = if is_tls { &["https"] } else { &["http", "https"] };
+    let pages = schemes.iter().flat_map(|scheme| {
+        addresses.iter().take(ports).flat_map(move |address| {
+            PATHS.iter().take(paths).filter_map(move |path| Url::parse(&format!("{scheme}://{address}{path}")).ok())
+        })
     });
     pages.take(PAGES).collect()
 }
@@ -108,6 +108,6 @@ mod tests {
             assert_eq!(vllm(line, listeners), expected, "{line} {listeners:?}");
         }
         let other = first(EngineKind::Other, "tritonserver", &["0.0.0.0:8000", "0.0.0.0:8002"]);
-        assert_eq!(other, ("http://127.0.0.1:8000/metrics".to_owned(), 6));
+        assert_eq!(other, ("http://127.0.0.1:8000/metrics".to_owned(), 12));
     }
 }

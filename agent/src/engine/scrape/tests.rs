@@ -159,7 +159,7 @@ async fn facts_come_with_the_page_and_each_has_its_reason_where_it_does_not() {
     let outcome = ask(Config::default(), target(7, &[format!("http://{address}/metrics")]), 1).await;
     assert!(outcome.scraped.is_ok());
     let Facts { version, models, flags, missing } = &*outcome.facts;
-    assert_eq!((version.as_deref(), models.len(), flags["dtype"].as_str()), (Some("9.9"), 0, "half"));
+    assert_eq!((version.as_deref(), models[0].id.as_str(), flags["dtype"].as_str()), (Some("9.9"), "m", "half"));
     assert!(missing["models"].contains("API key") && !missing.contains_key("version"), "{missing:?}");
 }
 
