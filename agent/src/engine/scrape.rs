@@ -7,18 +7,8 @@ use crate::clock::Clock;
 use crate::clock::MonoNs;
 use crate::engine::Facts;
 use crate::engine::Sample;
-use crate::engine::collect::Collector;
-use crate::engine::facts;
-use crate::engine::text::Format;
-use crate::engine::text::Parser;
 use crate::ident::EngineId;
 use crate::ident::Pid;
-use reqwest::Client;
-use reqwest::Response;
-use reqwest::StatusCode;
-use reqwest::header::ACCEPT;
-use reqwest::header::CONTENT_TYPE;
-use reqwest::redirect::Policy;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -27,21 +17,14 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
+mod client;
 mod network;
 
+pub use client::Scraper;
 pub use reqwest::Url;
-
-/// Both formats are read, so whatever the server prefers is welcome.
-const ACCEPTED: &str =
-    "text/plain;version=0.0.4,application/openmetrics-text;version=1.0.0;q=0.9,text/plain;q=0.5,*/*;q=0.1";
 
 /// By which a server, and the agent itself, can tell these requests from traffic.
 pub const USER_AGENT: &str = concat!("tachograph/", env!("CARGO_PKG_VERSION"));
-
-/// Between two times that an engine is asked for facts: adapters come and go.
-const FACTS_NS: u64 = 60_000_000_000;
-/// Bytes of an answer with facts.
-const FACTS_BYTES: usize = 1 << 20;
 
 /// Settings of the scrapes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -155,6 +138,24 @@ struct Known {
     /// Which of its pages to ask.
     page: usize,
     facts: Option<(MonoNs, Arc<Facts>)>,
+    /// Whether it told its numbers last time.
+    told: Option<bool>,
+}
+
+impl Known {
+    /// Says in the log what changed.
+    fn learn(&mut self, outcome: &Outcome) {
+        let engine = outcome.engine.0.pid.0;
+        let told = Some(outcome.scraped.is_ok());
+        match &outcome.scraped {
+            _ if self.told == told => {}
+            Ok(sample) => {
+                tracing::info!(engine, dialect = sample.dialect, url = outcome.url, "engine tells its metrics");
+            }
+            Err(error) => tracing::info!(engine, %error, "engine does not tell its metrics"),
+        }
+        self.told = told;
+    }
 }
 
 /// Asks `targets` once a period, each for itself, until their sender is dropped.
@@ -185,7 +186,8 @@ pub async fn run(
         }
         while let Some(done) = round.join_next().await {
             match done {
-                Ok((outcome, after)) => {
+                Ok((outcome, mut after)) => {
+                    after.learn(&outcome);
                     known.insert(outcome.engine, after);
                     sink(outcome);
                 }
@@ -210,160 +212,6 @@ pub fn once(config: Config, target: &Target, clock: &Arc<dyn Clock>) -> Result<O
             known = after;
         }
     })
-}
-
-/// A client with the caps built in.
-#[derive(Debug, Clone)]
-pub struct Scraper {
-    client: Client,
-    config: Config,
-}
-
-impl Scraper {
-    /// Makes the client, and installs the process's TLS provider if nobody has.
-    pub fn new(config: Config) -> Result<Self, Error> {
-        if rustls::crypto::CryptoProvider::get_default().is_none() {
-            // An error means that another thread was first, which is as good.
-            drop(rustls::crypto::ring::default_provider().install_default());
-        }
-        let client = Client::builder()
-            .user_agent(USER_AGENT)
-            .timeout(config.timeout)
-            .redirect(Policy::none())
-            .no_proxy()
-            .http1_only()
-            .pool_max_idle_per_host(1)
-            // The certificate names the public host, and the address here is one on which the traced process
-            // itself listens, on this node.
-            .tls_danger_accept_invalid_certs(true)
-            .build()
-            .map_err(|error| Error::Client(chain(&error)))?;
-        Ok(Self { client, config })
-    }
-
-    /// One round for one engine: its page, and now and then its facts.
-    async fn ask(&self, target: Target, known: Known, clock: Arc<dyn Clock>) -> (Outcome, Known) {
-        let engine = target.engine;
-        let url = target.pages.get(known.page).cloned();
-        let shown = url.as_ref().map(Url::to_string);
-        let before = known.clone();
-        let facts =
-            || before.facts.clone().map_or_else(|| Arc::new(Facts::of_command_line(&target.words)), |(_, it)| it);
-        let failed = |error| Outcome { engine, url: shown.clone(), scraped: Err(error), facts: facts() };
-        let Some(url) = url else { return (failed(Error::NoPort), known) };
-        let Some(pid) = target.network else { return self.ask_here(&target, url, known, clock.as_ref()).await };
-        let inside = {
-            let (config, target, known) = (self.config.clone(), target.clone(), known.clone());
-            // A client of its own: idle connections belong to the runtime that made them.
-            network::inside(pid, move || async move {
-                let scraper = Self::new(config)?;
-                Ok(scraper.ask_here(&target, url, known, clock.as_ref()).await)
-            })
-        };
-        inside.await.and_then(|done| done).unwrap_or_else(|error| (failed(error), known))
-    }
-
-    async fn ask_here(&self, target: &Target, url: Url, mut known: Known, clock: &dyn Clock) -> (Outcome, Known) {
-        let scraped = self.scrape(target.engine, url.clone(), clock).await;
-        if let Err(error) = &scraped
-            && error.is_elsewhere()
-        {
-            known.page = (known.page + 1) % target.pages.len().max(1);
-        }
-        let now = clock.now();
-        let facts = match known.facts {
-            Some((at, facts)) if now.since(at).is_some_and(|age| age < FACTS_NS) => (at, facts),
-            _ => (now, Arc::new(self.facts(target, &url).await)),
-        };
-        known.facts = Some(facts.clone());
-        let outcome = Outcome { engine: target.engine, url: Some(url.to_string()), scraped, facts: facts.1 };
-        (outcome, known)
-    }
-
-    /// One bounded GET, read to a sample.
-    pub async fn scrape(&self, engine: EngineId, url: Url, clock: &dyn Clock) -> Result<Sample, Error> {
-        let asked = clock.now();
-        let (content_type, page) = self.get(url, self.config.max_bytes).await?;
-        let at = clock.now();
-        let page = str::from_utf8(&page).map_err(|_not_utf8| Error::NotText)?;
-
-        let mut parser = Parser::new(Format::of(content_type.as_deref(), page));
-        let mut collector = Collector::default();
-        for line in page.split_inclusive('\n') {
-            if let Some(point) = parser.line(line) {
-                collector.take(&point);
-            }
-        }
-        if parser.is_cut() {
-            return Err(Error::Cut);
-        }
-        let bad_lines = parser.bad_lines();
-        collector.finish(engine, asked, at).ok_or(Error::NoGauges { bad_lines })
-    }
-
-    async fn facts(&self, target: &Target, page: &Url) -> Facts {
-        let mut facts = Facts::of_command_line(&target.words);
-        match self.answer(page, "/v1/models", facts::models).await {
-            Ok(models) => facts.models = models,
-            Err(why) => {
-                facts.models.extend(facts.started_with());
-                facts.missing.insert("models", why);
-            }
-        }
-        match self.answer(page, "/version", facts::version).await {
-            Ok(version) => facts.version = Some(version),
-            Err(why) => {
-                facts.missing.insert("version", why);
-            }
-        }
-        facts
-    }
-
-    async fn answer<T>(&self, page: &Url, path: &str, read: fn(&[u8]) -> Option<T>) -> Result<T, String> {
-        let mut url = page.clone();
-        url.set_path(path);
-        let (_, answer) = self.get(url, FACTS_BYTES).await.map_err(|error| format!("{path}: {error}"))?;
-        read(&answer).ok_or_else(|| format!("{path}: answered with something else"))
-    }
-
-    /// The content type and the body of an answer with status 200.
-    async fn get(&self, url: Url, max_bytes: usize) -> Result<(Option<String>, Vec<u8>), Error> {
-        let mut request = self.client.get(url).header(ACCEPT, ACCEPTED);
-        if let Some(Secret(key)) = &self.config.api_key {
-            request = request.bearer_auth(key);
-        }
-        let response = request.send().await.map_err(|error| self.failed(&error))?;
-        match response.status() {
-            StatusCode::OK => {}
-            status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => return Err(Error::Key(status.as_u16())),
-            StatusCode::NOT_FOUND => return Err(Error::Closed),
-            status => return Err(Error::Status(status.as_u16())),
-        }
-        let content_type =
-            response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(ToOwned::to_owned);
-        Ok((content_type, self.body(response, max_bytes).await?))
-    }
-
-    async fn body(&self, mut response: Response, max_bytes: usize) -> Result<Vec<u8>, Error> {
-        let mut body = Vec::new();
-        while let Some(piece) = response.chunk().await.map_err(|error| self.failed(&error))? {
-            if body.len() + piece.len() > max_bytes {
-                return Err(Error::TooLarge(max_bytes));
-            }
-            body.extend_from_slice(&piece);
-        }
-        Ok(body)
-    }
-
-    fn failed(&self, error: &reqwest::Error) -> Error {
-        if error.is_timeout() { Error::Timeout(self.config.timeout) } else { Error::Http(chain(error)) }
-    }
-}
-
-/// An error with its causes; the outermost alone seldom says why.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |error| error.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 #[cfg(test)]

@@ -163,6 +163,19 @@ async fn facts_come_with_the_page_and_each_has_its_reason_where_it_does_not() {
     assert!(missing["models"].contains("API key") && !missing.contains_key("version"), "{missing:?}");
 }
 
+/// A server that is about to begin is asked for facts when it first answers, not a minute later.
+#[tokio::test]
+async fn a_silent_server_is_not_asked_for_facts() {
+    let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let outcome = ask(Config::default(), target(7, &[format!("http://{free}/metrics")]), 1).await;
+    assert!(matches!(outcome.scraped, Err(Error::Http(_))));
+    assert!(outcome.facts.missing.is_empty(), "nobody said no: {:?}", outcome.facts.missing);
+    let (address, _seen) =
+        pages(&[("/metrics", "404 Not Found", ""), ("/version", "200 OK", r#"{"version":"9"}"#)]).await;
+    let outcome = ask(Config::default(), target(7, &[format!("http://{address}/metrics")]), 2).await;
+    assert_eq!((outcome.scraped, outcome.facts.version.as_deref()), (Err(Error::Closed), Some("9")));
+}
+
 #[tokio::test]
 async fn the_page_is_looked_for_where_it_may_be() {
     let (address, _seen) = pages(&[("/metrics", "200 OK", "[{}]"), ("/prometheus/metrics", "200 OK", PAGE)]).await;
