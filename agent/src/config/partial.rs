@@ -147,6 +147,9 @@ pub struct Scrape {
     /// How long one scrape may take [default: 2]
     #[arg(id = "scrape-timeout-seconds", long, value_name = "SECONDS")]
     pub timeout_seconds: Option<Seconds>,
+    /// A file with the API key that engines ask for; TACHOGRAPH_SCRAPE_API_KEY may hold the key itself
+    #[arg(id = "scrape-api-key-file", long, value_name = "FILE")]
+    pub api_key_file: Option<PathBuf>,
 }
 
 /// Discovery.
@@ -194,6 +197,7 @@ impl Partial {
                 enabled: self.scrape.enabled.or(other.scrape.enabled),
                 interval_seconds: self.scrape.interval_seconds.or(other.scrape.interval_seconds),
                 timeout_seconds: self.scrape.timeout_seconds.or(other.scrape.timeout_seconds),
+                api_key_file: self.scrape.api_key_file.or(other.scrape.api_key_file),
             },
             discover: Discover { interval_seconds: self.discover.interval_seconds.or(other.discover.interval_seconds) },
             prices: Prices {

@@ -13,6 +13,8 @@ use crate::correlate::account::Used;
 use crate::correlate::bounds::Bounds;
 use crate::correlate::during::During;
 use crate::correlate::during::History;
+use crate::correlate::engines::Engines;
+use crate::correlate::engines::Word;
 use crate::correlate::labels;
 use crate::correlate::prices::Prices;
 use crate::correlate::serving;
@@ -28,6 +30,7 @@ use crate::ident::EngineId;
 use crate::ident::Pid;
 use crate::request::Request;
 use crate::request::Update;
+use crate::vitals::Count;
 use crate::vitals::Vitals;
 use std::collections::BTreeMap;
 use std::collections::VecDeque;
@@ -109,7 +112,7 @@ impl Correlator {
             prices: settings.prices.clone(),
             users: Users::new(settings.users),
             pending: VecDeque::new(),
-            engines: BTreeMap::new(),
+            engines: Engines::default(),
             own: None,
             latest: None,
         };
@@ -126,6 +129,10 @@ impl Correlator {
             Update::Engine { core, engine, at, load, queued_tokens, live } => {
                 let view = CoreView { pid: core, engine, at, load, queued_tokens, live };
                 state.bounded(|state| &mut state.cores, core, view);
+                if let Some(word) = state.word(engine) {
+                    let losses = state.losses();
+                    state.engines.ticked(engine, &word, anchor.mono, losses);
+                }
             }
             Update::InFlight { pid, requests } => state.bounded(|state| &mut state.in_flight, pid, requests),
             Update::Worked { core, upto, slots } => state.ledger.worked(core, upto, slots),
@@ -154,19 +161,24 @@ impl Correlator {
         self.lock().lineage = lineage;
     }
 
-    /// An engine's own gauges.
-    pub fn engine(&self, sample: engine::Sample) {
+    /// What asking an engine about itself gave.
+    pub fn engine(&self, outcome: engine::scrape::Outcome) {
         let mut state = self.lock();
-        for model in &sample.models {
-            state.served.learn(model);
+        if let Ok(sample) = &outcome.scraped {
+            for model in &sample.models {
+                state.served.learn(model);
+            }
         }
-        state.bounded(|state| &mut state.engines, sample.engine, Arc::new(sample));
+        let (word, losses) = (state.word(outcome.engine), state.losses());
+        if !state.engines.asked(outcome, word.as_ref(), losses) {
+            state.vitals.evicted.one();
+        }
     }
 
     /// The processes that are traced now; engines that have none left are forgotten.
     pub fn targets(&self, targets: Vec<TargetView>) {
         let mut state = self.lock();
-        state.engines.retain(|engine, _| targets.iter().any(|target| target.engine == *engine));
+        state.engines.retain(|engine| targets.iter().any(|target| target.engine == engine));
         state.targets = targets;
     }
 
@@ -221,7 +233,7 @@ struct State {
     users: Users,
     /// Requests of which it is not yet known what they used, in the order of their ends.
     pending: VecDeque<(Box<Request>, Anchor)>,
-    engines: BTreeMap<EngineId, Arc<engine::Sample>>,
+    engines: Engines,
     own: Option<Own>,
     latest: Option<Arc<Snapshot>>,
 }
@@ -297,7 +309,10 @@ impl State {
         let totals = Arc::make_mut(&mut self.series).entry(series).or_insert_with(|| Totals::new(bounds));
         totals.add(&request, &trace, end_unix_ns, bounds);
         totals.add_use(used.as_ref(), token_dollars);
-        let engine_sample = request.engine.and_then(|engine| self.engines.get(&engine)).map(Arc::clone);
+        self.engines.ended(&request);
+        let engine = request.engine.and_then(|engine| self.engines.get(engine));
+        let engine_sample = engine.and_then(|engine| engine.sample.clone());
+        let engine_facts = engine.map(|engine| Arc::clone(&engine.facts));
         let finished = Arc::new(Finished {
             request,
             trace,
@@ -308,6 +323,7 @@ impl State {
             used,
             token_dollars,
             engine_sample,
+            engine_facts,
         });
         self.kept.push_front(Arc::clone(&finished));
         self.kept.truncate(self.requests_kept);
@@ -338,12 +354,26 @@ impl State {
         }
     }
 
+    /// What the messages of an engine's cores last said.
+    fn word(&self, engine: EngineId) -> Option<Word> {
+        let members = self.targets.iter().filter(|target| target.engine == engine);
+        let in_flight = members.filter_map(|target| self.in_flight.get(&target.pid)).sum();
+        let cores: Vec<&CoreView> = self.cores.values().filter(|core| core.engine == engine).collect();
+        Word::of(&cores, in_flight)
+    }
+
+    /// How much may be missing in records, in all.
+    fn losses(&self) -> u64 {
+        let Vitals { records_lost, engine_lost, engine_undecoded, updates_dropped, .. } = &*self.vitals;
+        [records_lost, engine_lost, engine_undecoded, updates_dropped].map(Count::get).iter().sum()
+    }
+
     fn gone(&mut self, pid: Pid) {
         self.in_flight.remove(&pid);
         self.cores.remove(&pid);
         self.ledger.gone(pid);
         self.targets.retain(|target| target.pid != pid);
-        self.engines.retain(|engine, _| engine.0.pid != pid);
+        self.engines.retain(|engine| engine.0.pid != pid);
     }
 
     fn build(&mut self, now: Anchor) -> Snapshot {
@@ -363,7 +393,7 @@ impl State {
             targets: targets.collect(),
             cores: self.cores.values().cloned().collect(),
             gpus: self.gpus.clone(),
-            engines: self.engines.values().map(Arc::clone).collect(),
+            engines: self.engines.views(),
             requests: Arc::clone(&self.kept_view),
             requests_kept: self.requests_kept,
             series_overflow: self.series_overflow + self.served.overflow(),

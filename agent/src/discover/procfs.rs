@@ -10,6 +10,7 @@ use procfs::process::FDTarget;
 use procfs::process::MMapPath;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 
 /// Generations of processes that are followed up: a bound against a tree that changes meanwhile.
 const DEEPEST: usize = 64;
@@ -51,6 +52,11 @@ pub fn mapped_files(pid: Pid) -> BTreeSet<String> {
 
 /// The TCP ports on which a process listens, in its own network namespace.
 pub fn listening(pid: Pid) -> BTreeSet<u16> {
+    listeners(pid).into_iter().map(|address| address.port()).collect()
+}
+
+/// The TCP addresses on which a process listens, in its own network namespace.
+pub fn listeners(pid: Pid) -> BTreeSet<SocketAddr> {
     let Some(it) = open(pid) else { return BTreeSet::new() };
     let Ok(fds) = it.fd() else { return BTreeSet::new() };
     let sockets: BTreeSet<u64> = fds
@@ -63,8 +69,14 @@ pub fn listening(pid: Pid) -> BTreeSet<u16> {
     let tables = it.tcp().into_iter().chain(it.tcp6()).flatten();
     tables
         .filter(|entry| entry.state == TcpState::Listen && sockets.contains(&entry.inode))
-        .map(|entry| entry.local_address.port())
+        .map(|entry| entry.local_address)
         .collect()
+}
+
+/// Whether a process is in another network namespace than this one; `None` where that cannot be read.
+pub fn is_elsewhere(pid: Pid) -> Option<bool> {
+    let of = |who: &str| std::fs::read_link(format!("/proc/{who}/ns/net")).ok();
+    Some(of(&pid.to_string())? != of("self")?)
 }
 
 /// The command line of a process.

@@ -6,6 +6,7 @@ use crate::export::catalog;
 use crate::export::catalog::Metric;
 use std::borrow::Cow;
 
+mod engines;
 mod gpus;
 
 /// One metric with its samples, at least one.
@@ -43,6 +44,7 @@ pub fn collect(snapshot: &Snapshot) -> Vec<Family<'_>> {
         Page { families: catalog::METRICS.iter().map(|metric| Family { metric, samples: Vec::new() }).collect() };
     requests(snapshot, &mut page);
     processes(snapshot, &mut page);
+    engines::put(snapshot, &mut page);
     gpus::collect(snapshot, &mut page);
     uses(snapshot, &mut page);
     agent(snapshot, &mut page);
@@ -121,12 +123,6 @@ fn processes<'a>(snapshot: &'a Snapshot, page: &mut Page<'a>) {
         page.put(&catalog::ENGINE_LIVE, labels(), whole(core.live));
         page.put(&catalog::ENGINE_KV_USAGE, labels(), core.load.kv_usage.map(Value::Real));
         page.put(&catalog::ENGINE_QUEUED_TOKENS, labels(), Value::Whole(core.queued_tokens));
-    }
-    for engine in &snapshot.engines {
-        let labels = || [engine.engine.0.pid.to_string()];
-        page.put(&catalog::SCRAPED_RUNNING, labels(), engine.running.map(Value::Real));
-        page.put(&catalog::SCRAPED_WAITING, labels(), engine.waiting.map(Value::Real));
-        page.put(&catalog::SCRAPED_KV_USAGE, labels(), engine.kv_usage.map(Value::Real));
     }
 }
 

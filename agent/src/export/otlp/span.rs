@@ -3,6 +3,7 @@
 use crate::clock::MonoNs;
 use crate::clock::seconds;
 use crate::correlate::EngineRequest;
+use crate::correlate::Facts;
 use crate::correlate::Finished;
 use crate::correlate::Load;
 use crate::correlate::Operation;
@@ -265,6 +266,23 @@ fn around(finished: &Finished, out: &mut Attributes) {
         out.put("tachograph.engine.scraped.running", engine.running);
         out.put("tachograph.engine.scraped.waiting", engine.waiting);
         out.put("tachograph.engine.scraped.kv_usage", engine.kv_usage);
+    }
+    if let Some(facts) = &finished.engine_facts {
+        served(&finished.request, facts, out);
+    }
+}
+
+/// What served the request: an adapter where the model asked for is one, else the model itself.
+fn served(request: &Request, facts: &Facts, out: &mut Attributes) {
+    out.put("tachograph.engine.version", facts.version.as_ref());
+    let Some(model) = request.model.as_ref().and_then(|model| facts.model(model)) else { return };
+    if let Some(parent) = &model.parent {
+        out.put("tachograph.model.lora_adapter", model.id.as_str());
+        out.put("tachograph.model.name", parent.as_str());
+        out.put("tachograph.model.root", facts.model(parent).and_then(|base| base.root.as_ref()));
+    } else {
+        out.put("tachograph.model.name", model.id.as_str());
+        out.put("tachograph.model.root", model.root.as_ref());
     }
 }
 
