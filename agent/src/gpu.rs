@@ -85,6 +85,8 @@ pub struct ProcessUse {
 pub struct More {
     /// Power averaged by the driver over about a second, watts.
     pub power_average_watts: Option<f64>,
+    /// Power of the whole module, with its processor, where GPU and processor share one, watts.
+    pub power_module_watts: Option<f64>,
     /// Temperature of the memory, degrees Celsius.
     pub memory_temperature_celsius: Option<f64>,
     /// Bytes over PCIe since the driver was loaded: only rise.

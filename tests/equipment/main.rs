@@ -1,5 +1,7 @@
 //! The equipment itself, without an agent: the truth against what the client saw with the kernel's own stamps.
 
+mod nvml;
+
 use agent_tests::experiment::Plan;
 use agent_tests::experiment::rehearse;
 use agent_tests::gate;

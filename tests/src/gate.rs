@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 const BTF: &str = "/sys/kernel/btf/vmlinux";
 const STACK: &str = "TACHOGRAPH_STACK";
+const NVML: &str = "TACHOGRAPH_NVML_PYTHON";
 const VARIABLE: &str = "TACHOGRAPH_TESTS";
 
 /// What a kernel suite works with.
@@ -35,6 +36,17 @@ pub fn kernel() -> Result<Option<Tools>> {
 /// As [`kernel`].
 pub fn equipment() -> Result<Option<Python>> {
     open(Python::find())
+}
+
+/// A Python with the packages of `nvml-stub/requirements.txt`; otherwise as [`kernel`].
+///
+/// # Errors
+/// As [`kernel`].
+pub fn nvml() -> Result<Option<PathBuf>> {
+    let named = std::env::var_os(NVML).map(PathBuf::from);
+    open(named.ok_or_else(|| {
+        format!("no Python with NVIDIA's binding; `cargo xtask test` installs one and names it in {NVML}")
+    }))
 }
 
 /// What the suite of real programs needs: beside the tools, the folder that `cargo xtask setup` fills.

@@ -9,6 +9,7 @@ mod bpf;
 mod debian;
 mod demo;
 mod fixtures;
+mod gpu_check;
 mod http;
 mod process;
 mod setup;
@@ -82,6 +83,8 @@ enum Errand {
         #[arg(long)]
         page: bool,
     },
+    /// Compare the agent's readings of this machine's real GPUs with nvidia-smi's, and print what NVML costs.
+    GpuCheck,
     /// Rewrite the golden files and what is generated from the catalog.
     Bless,
 }
@@ -102,6 +105,7 @@ fn main() -> ExitCode {
         Errand::Bench { figures } => bench::measure(&figures),
         Errand::RecordFixtures { version, page: true } => fixtures::record_page(&version),
         Errand::RecordFixtures { version, page: false } => fixtures::record(&version),
+        Errand::GpuCheck => gpu_check::run(),
         Errand::Bless => suites::bless(),
     };
     match done {

@@ -24,6 +24,7 @@ use std::process::Command;
 pub(crate) fn all() -> Result<()> {
     build_tools()?;
     standin()?;
+    nvml()?;
     stack::environment().map(drop)
 }
 
@@ -53,16 +54,24 @@ pub(crate) fn build_tools() -> Result<Tools> {
     Ok(Tools { toolchain, linker })
 }
 
-/// The Python of the stand-in engine, in an environment named by what it must hold.
+/// The Python of the stand-in engine.
 pub(crate) fn standin() -> Result<PathBuf> {
-    step("Python environment of the stand-in engine", || {
-        let list = root().join("tests/standin/requirements.txt");
-        let wanted = std::fs::read_to_string(&list).with_context(|| list.display().to_string())?;
-        let mut hash = DefaultHasher::new();
-        wanted.hash(&mut hash);
-        let folder = cache()?.join(format!("standin-{:016x}", hash.finish()));
-        environment(&folder, |python| run(Command::new(python).args(["-m", "pip", "install", "-q", "-r"]).arg(&list)))
-    })
+    step("Python environment of the stand-in engine", || listed("standin", "tests/standin/requirements.txt"))
+}
+
+/// The Python that reads the stub NVML through NVIDIA's own binding.
+pub(crate) fn nvml() -> Result<PathBuf> {
+    step("Python environment with NVIDIA's binding", || listed("nvml", "tests/nvml-stub/requirements.txt"))
+}
+
+/// An environment with the packages of a list, named by what it must hold.
+fn listed(name: &str, list: &str) -> Result<PathBuf> {
+    let list = root().join(list);
+    let wanted = std::fs::read_to_string(&list).with_context(|| list.display().to_string())?;
+    let mut hash = DefaultHasher::new();
+    wanted.hash(&mut hash);
+    let folder = cache()?.join(format!("{name}-{:016x}", hash.finish()));
+    environment(&folder, |python| run(Command::new(python).args(["-m", "pip", "install", "-q", "-r"]).arg(&list)))
 }
 
 /// A virtual environment: `fill` installs into it, a marker says that it ended well. What broke off is gone on with.

@@ -19,6 +19,7 @@ use std::process::Command;
 pub(crate) fn plain() -> Result<()> {
     setup::build_tools()?;
     let standin = setup::standin()?;
+    let nvml = setup::nvml()?;
     let stack = stack::environment()?;
     let agent = agent::build(Profile::Release)?;
 
@@ -39,7 +40,7 @@ pub(crate) fn plain() -> Result<()> {
             let mut test = cargo();
             test.args(["test", "-p", "agent-tests", "--test", suite]);
             test.env("TACHOGRAPH_BIN", &agent).env("TACHOGRAPH_STANDIN_PYTHON", &standin);
-            test.env("TACHOGRAPH_STACK", &stack);
+            test.env("TACHOGRAPH_STACK", &stack).env("TACHOGRAPH_NVML_PYTHON", &nvml);
             if !is_root() {
                 test.env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER", "sudo -E");
                 test.env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER", "sudo -E");

@@ -129,7 +129,7 @@ pub struct Nvml {
     /// The NVML library, where it is not the system's
     #[arg(id = "nvml-library", long, value_name = "FILE")]
     pub library: Option<PathBuf>,
-    /// Between two readings of power, energy and what else only counts [default: 0.1]
+    /// Between two readings of power, energy and what else only counts, 0.02 to 1 [default: 0.1]
     #[arg(id = "nvml-interval-seconds", long, value_name = "SECONDS")]
     pub interval_seconds: Option<Seconds>,
 }

@@ -93,6 +93,7 @@ queue_bytes = 1000
 [nvml]
 enabled = false
 library = "/lib/nvml.so"
+interval_seconds = 0.5
 [scrape]
 enabled = false
 interval_seconds = 1
@@ -118,6 +119,7 @@ fn the_file_sets_everything() {
     assert_eq!((traces.url.as_str(), traces.timeout), ("http://c:4317", Duration::from_millis(500)));
     assert_eq!((config.otlp.interval, config.otlp.queue_bytes), (Duration::from_mins(1), 1_000));
     assert_eq!(config.nvml.library.as_deref(), Some(Path::new("/lib/nvml.so")));
+    assert_eq!(config.nvml.interval, Duration::from_millis(500));
     assert_eq!((config.scrape.enabled, config.scrape.timeout), (false, Duration::from_secs(2)));
     assert!(config.scrape.api_key.is_some());
     assert_eq!((config.discover_interval, config.log.as_str()), (Duration::from_secs(3), "debug"));

@@ -234,6 +234,8 @@ metrics! {
         "Power that the GPU draws now.";
     GPU_POWER_AVERAGE = Gauge "tachograph_gpu_power_average_watts" "tachograph.gpu.power.average" WATTS GPU,
         "Power of the GPU as the driver averages it, over about a second.";
+    GPU_POWER_MODULE = Gauge "tachograph_gpu_power_module_watts" "tachograph.gpu.power.module" WATTS GPU,
+        "Power of the whole module, processor and all, where a GPU shares one (GH200, GB200).";
     GPU_POWER_LIMIT = Gauge "tachograph_gpu_power_limit_watts" "tachograph.gpu.power.limit" WATTS GPU_KIND,
         "Power limits of the GPU: enforced, requested, default.";
     GPU_ENERGY = Counter "hw_energy_joules_total" "hw.energy" JOULES GPU_HARDWARE,

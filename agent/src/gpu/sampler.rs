@@ -73,7 +73,7 @@ pub async fn run(config: Config, clock: Arc<dyn Clock>, mut sink: impl FnMut(Sta
 /// Life of the owning thread: publishes at each period until the other side is gone.
 fn own(config: &Config, clock: &dyn Clock, publish: &watch::Sender<State>, stop: &Receiver<()>) {
     let mut session = Session::new(config);
-    let period = config.interval.max(SHORTEST);
+    let period = config.interval.clamp(SHORTEST, LISTEN);
     loop {
         let began = clock.now();
         if publish.send(session.step(began)).is_err() {

@@ -33,6 +33,8 @@ const UNSIGNED_LONG_LONG: c_uint = 3;
 /// A kind that no header has.
 const KIND_OF_TOMORROW: c_uint = 99;
 
+/// The module, where a field is told by scope.
+const MODULE: c_uint = 1;
 /// What is not about one link.
 const ALL_LINKS: c_uint = c_uint::MAX;
 /// How many links the data goes over.
@@ -104,6 +106,8 @@ fn value(gpu: &Gpu, id: c_uint, scope: c_uint) -> Option<(c_uint, u64)> {
         144 => small(gpu.remapped_rows[2]),
         145 => small(gpu.remapped_rows[3]),
         185 => small(gpu.power_average_milliwatts),
+        186 if scope == MODULE => small(gpu.module_milliwatts?),
+        186 if gpu.module_milliwatts.is_some() => None,
         186 => small(numbers::power(gpu)),
         197 => Some(pcie(gpu, gpu.pcie_bytes[0])),
         198 => Some(pcie(gpu, gpu.pcie_bytes[1])),

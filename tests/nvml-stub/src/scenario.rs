@@ -94,6 +94,8 @@ pub struct Gpu {
     pub idle_milliwatts: u32,
     /// Power averaged over a second.
     pub power_average_milliwatts: u32,
+    /// Power of the module that holds GPU and processor; without it there is no such module.
+    pub module_milliwatts: Option<u32>,
     /// Enforced, requested, by default.
     pub power_limits_milliwatts: [u32; 3],
     /// A counter.

@@ -7,6 +7,7 @@ use crate::gpu::machine::gpus;
 use crate::gpu::machine::two_with;
 use crate::gpu::machine::uuids;
 use crate::gpu::machine::why;
+use crate::gpu::table::Page;
 use std::fs;
 use tachograph::gpu::State;
 use tachograph::gpu::nvml::Config;
@@ -128,4 +129,40 @@ fn a_gpu_in_another_place_is_another_gpu() {
     assert_eq!(uuids(session.step(at(1))), ["GPU-a", "GPU-c"]);
     machine.becomes("[[gpu]]\nuuid = \"GPU-c\"\n");
     assert_eq!(uuids(session.step(at(2))), ["GPU-c"]);
+}
+
+/// Two that never said who they are, are two.
+#[test]
+fn gpus_that_are_lost_from_the_start_are_told_apart() {
+    let machine = Machine::new("[[gpu]]\nanswers = { all = \"gpu_is_lost\" }\n".repeat(2).as_str());
+    let page = Page::of(Session::new(&machine.config).step(at(0)));
+    for id in ["index-0", "index-1"] {
+        assert_eq!(page.of_gpu(id).get("hw_status hw_type=gpu,hw_state=failed").copied(), Some(1.0), "{id}");
+    }
+}
+
+/// While a thread hangs inside the old library, a new session would only be the old one again.
+#[test]
+fn a_session_that_hangs_is_not_opened_over() {
+    let machine = Machine::new(&format!("answers = {{ event_wait = \"hang\" }}\n{TWO}"));
+    let mut session = Session::new(&machine.config);
+    assert_eq!(uuids(session.step(at(0))).len(), 2);
+    machine.install();
+    assert!(why(session.step(at(1))).contains("replaced on disk"));
+    let reason = why(session.step(at(2)));
+    assert!(reason.contains("hangs in a call"), "{reason}");
+    machine.becomes(TWO);
+    assert_eq!(uuids(session.step(at(12))).len(), 2);
+    assert_eq!(machine.held(), None);
+}
+
+/// GH200 and its like: the GPU has no power and no memory of its own to tell, and nothing of it becomes zero.
+#[test]
+fn a_gpu_that_shares_its_module_tells_the_modules_power() {
+    let answers = "memory = \"not_supported\", power_usage = \"not_supported\"";
+    let machine = Machine::new(&format!("{}module_milliwatts = 500000\n", two_with(answers)));
+    let gpu = gpus(Session::new(&machine.config).step(at(0))).remove(1);
+    assert_eq!((gpu.power_watts, gpu.more.power_module_watts), (None, Some(500.0)));
+    assert_eq!((gpu.memory_total_bytes, gpu.more.now.memory_free_bytes), (None, None));
+    assert_eq!((gpu.utilization, gpu.unattributed_bytes()), (Some(0.0), None));
 }

@@ -69,6 +69,7 @@ fn whole() -> Sample {
         processes: vec![process(42, 600), process(77, 100)],
         more: More {
             power_average_watts: Some(300.0),
+            power_module_watts: Some(400.0),
             memory_temperature_celsius: Some(61.0),
             pcie: Traffic { received_bytes: Some(5_000), sent_bytes: Some(6_000) },
             nvlink: Traffic { received_bytes: Some(7_168), sent_bytes: None },

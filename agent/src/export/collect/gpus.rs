@@ -25,7 +25,7 @@ pub(super) fn collect<'a>(snapshot: &'a Snapshot, page: &mut Page<'a>) {
     page.put(&catalog::GPU_UP, NONE, Value::Whole(1));
     for sample in gpus {
         let name = sample.name.as_deref().unwrap_or_default();
-        let mut gpu = Rows { page, snapshot, id: &sample.uuid, name };
+        let mut gpu = Rows { page, snapshot, id: Cow::from(&sample.uuid), name };
         gpu.load(sample);
         gpu.power(sample);
         gpu.clocks(sample);
@@ -37,7 +37,9 @@ pub(super) fn collect<'a>(snapshot: &'a Snapshot, page: &mut Page<'a>) {
         gpu.own(sample);
     }
     for lost in lost {
-        let (id, name) = (lost.uuid.as_deref().unwrap_or_default(), lost.name.as_deref().unwrap_or_default());
+        // One that never told its name is still one and not another.
+        let id = lost.uuid.as_deref().map_or_else(|| format!("index-{}", lost.index).into(), Cow::from);
+        let name = lost.name.as_deref().unwrap_or_default();
         let mut gpu = Rows { page, snapshot, id, name };
         gpu.status("failed");
         gpu.xids(&lost.xids);
@@ -48,7 +50,7 @@ pub(super) fn collect<'a>(snapshot: &'a Snapshot, page: &mut Page<'a>) {
 struct Rows<'a, 'page> {
     page: &'page mut Page<'a>,
     snapshot: &'a Snapshot,
-    id: &'a str,
+    id: Cow<'a, str>,
     name: &'a str,
 }
 
@@ -66,7 +68,7 @@ impl<'a> Rows<'a, '_> {
         more: impl IntoIterator<Item = impl Into<Cow<'a, str>>>,
         value: Option<Value<'a>>,
     ) {
-        let labels = [Cow::from(self.id), Cow::from(self.name)];
+        let labels = [self.id.clone(), Cow::from(self.name)];
         self.page.put(metric, labels.into_iter().chain(more.into_iter().map(Into::into)), value);
     }
 
@@ -87,6 +89,7 @@ impl<'a> Rows<'a, '_> {
         let more = &gpu.more;
         self.with(&catalog::GPU_POWER, [TYPE], gpu.power_watts.map(Value::Real));
         self.put(&catalog::GPU_POWER_AVERAGE, more.power_average_watts.map(Value::Real));
+        self.put(&catalog::GPU_POWER_MODULE, more.power_module_watts.map(Value::Real));
         for (kind, watts) in &more.health.power_limit_watts {
             self.with(&catalog::GPU_POWER_LIMIT, [*kind], Some(Value::Real(*watts)));
         }

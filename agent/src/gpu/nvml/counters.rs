@@ -15,11 +15,15 @@ use std::collections::BTreeMap;
 /// The whole GPU, where a field is told by link.
 const ALL_LINKS: u32 = u32::MAX;
 
+/// The module that holds GPU and processor, where a field is told by scope.
+const MODULE: u32 = 1;
+
 /// Names, and NVML's numbers as they were before driver 580.82.
-const FIELDS: [(&str, Field); 13] = [
+const FIELDS: [(&str, Field); 14] = [
     ("energy", Field { id: 83, scope: 0 }),
     ("power_instant", Field { id: 186, scope: 0 }),
     ("power_average", Field { id: 185, scope: 0 }),
+    ("power_module", Field { id: 186, scope: MODULE }),
     ("sw_power_cap", Field { id: 74, scope: 0 }),
     ("sync_boost", Field { id: 76, scope: 0 }),
     ("sw_thermal_slowdown", Field { id: 251, scope: 0 }),
@@ -70,8 +74,9 @@ pub(super) fn read(
     sample.more.pcie.received_bytes = count("pcie_received", 1);
     sample.more.nvlink.sent_bytes = count("nvlink_sent", 1024);
     sample.more.nvlink.received_bytes = count("nvlink_received", 1024);
-    let More { power_average_watts, memory_temperature_celsius, .. } = &mut sample.more;
+    let More { power_average_watts, power_module_watts, memory_temperature_celsius, .. } = &mut sample.more;
     *power_average_watts = watts("power_average");
+    *power_module_watts = watts("power_module");
     *memory_temperature_celsius = told.get("memory_temperature").map(|reading| reading.value as f64);
     sample.power_watts = watts("power_instant");
     if sample.power_watts.is_none() {
