@@ -2,20 +2,23 @@
 
 use crate::attach::object;
 use crate::attach::plan;
-use crate::clock::Clock as _;
+use crate::clock::Clock;
 use crate::clock::System;
 use crate::config::Config;
 use crate::discover;
 use crate::discover::Change;
 use crate::discover::Closes;
 use crate::discover::Discover;
+use crate::engine::scrape;
 use crate::gpu;
 use crate::ident::Pid;
 use crate::ident::Role;
+use crate::run::engines;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::io::Write as _;
 use std::path::Path;
+use std::sync::Arc;
 
 /// How a prerequisite stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -171,15 +174,45 @@ fn programs(config: &Config) -> Vec<Finding> {
 fn targets(config: &Config) -> Vec<Finding> {
     let others = config.targets.iter().map(|rule| rule.select.clone()).collect();
     let mut discover = Discover::new(discover::Config { others }, Pid(std::process::id()));
-    let changes = discover.pass();
-    if changes.is_empty() {
+    let appeared = |change| if let Change::Appeared(target) = change { Some(target) } else { None };
+    let targets: Vec<discover::Target> = discover.pass().into_iter().filter_map(appeared).collect();
+    if targets.is_empty() {
         return vec![found("targets", State::Ok, "no engine runs now; one that starts is found", None)];
     }
-    changes.into_iter().filter_map(target).collect()
+    let asked =
+        if config.scrape.enabled { engines::addresses(&targets.iter().collect::<Vec<_>>()) } else { Vec::new() };
+    targets.iter().map(target).chain(asked.iter().map(|target| metrics(config, target))).collect()
 }
 
-fn target(change: Change) -> Option<Finding> {
-    let Change::Appeared(target) = change else { return None };
+/// An engine that does not tell its own metrics is recorded like any other: only the comparison is missing.
+fn metrics(config: &Config, target: &scrape::Target) -> Finding {
+    const NAME: &str = "metrics";
+    let clock: Arc<dyn Clock> = Arc::new(System);
+    let pid = target.engine.0.pid;
+    let outcome = scrape::once(config.scrape.settings(), target, &clock);
+    let told = outcome.and_then(|outcome| Ok((outcome.scraped?, outcome.url.unwrap_or_default(), outcome.facts)));
+    match told {
+        Ok((sample, url, facts)) => {
+            let version = facts.version.as_deref().unwrap_or("of unknown version");
+            let news = match sample.unknown.count {
+                0 => String::new(),
+                count => format!(", {count} names that are not known here"),
+            };
+            found(
+                NAME,
+                State::Ok,
+                format!("engine {pid} ({} {version}) tells its own at {url}{news}", sample.dialect),
+                None,
+            )
+        }
+        Err(error) => {
+            let remedy = Some("requests are recorded all the same, without the engine's own numbers");
+            found(NAME, State::Degraded, format!("engine {pid} does not tell its own: {error}"), remedy)
+        }
+    }
+}
+
+fn target(target: &discover::Target) -> Finding {
     let closes_by_syscall = target.closes == Closes::BySyscall;
     let mut probes = 0;
     let mut skips = Vec::new();
@@ -199,7 +232,7 @@ fn target(change: Change) -> Option<Finding> {
     let what = format!("{} {role}, pid {}: {probes} probes", target.kind.name(), target.process.pid);
     let state = if skips.is_empty() { State::Ok } else { State::Degraded };
     let remedy = (!skips.is_empty()).then(|| format!("not probed: {}", skips.join("; ")));
-    Some(Finding { name: "targets", state, what, remedy })
+    Finding { name: "targets", state, what, remedy }
 }
 
 fn gpus(config: &Config) -> Finding {
@@ -240,7 +273,6 @@ mod tests {
     use super::*;
     use crate::gpu::Calls;
     use std::collections::BTreeMap;
-    use std::sync::Arc;
 
     #[test]
     fn gpus_are_named_with_what_they_do_not_tell() {

@@ -9,6 +9,8 @@ use crate::config::partial::Partial;
 use crate::config::value::Level;
 use crate::config::value::TargetRule;
 use crate::correlate;
+use crate::engine::scrape;
+use crate::engine::scrape::Secret;
 use crate::export::otlp::settings as otlp;
 use crate::gpu;
 use clap::Args as _;
@@ -191,6 +193,20 @@ pub struct Scrape {
     pub interval: Duration,
     /// How long one scrape may take.
     pub timeout: Duration,
+    /// The key that a server asks for.
+    pub api_key: Option<Secret>,
+}
+
+impl Scrape {
+    /// As the scraper takes them.
+    pub fn settings(&self) -> scrape::Config {
+        scrape::Config {
+            period: self.interval,
+            timeout: self.timeout,
+            api_key: self.api_key.clone(),
+            ..scrape::Config::default()
+        }
+    }
 }
 
 /// What surrounds the command line: the environment, files, and the host's name.
@@ -244,6 +260,11 @@ impl Config {
                 series_cap: all.series_cap.unwrap_or(correlate.series_cap),
                 duration_thresholds: value::numbers(all.slo.duration_seconds),
                 ttft_thresholds: value::numbers(all.slo.ttft_seconds),
+                prices: correlate::prices::Prices {
+                    gpu_hour: all.prices.gpu_hour.unwrap_or_default(),
+                    tokens: all.prices.tokens.unwrap_or_default(),
+                },
+                users: all.prices.users.unwrap_or(correlate.users),
             },
             ring_bytes: all.ring_bytes.map_or(16 << 20, |bytes| bytes.0),
             keep_losses: all.keep_losses.unwrap_or(false),
@@ -269,11 +290,23 @@ impl Config {
                 enabled: all.scrape.enabled.unwrap_or(true),
                 interval: value::duration(all.scrape.interval_seconds, Duration::from_secs(5)),
                 timeout: value::duration(all.scrape.timeout_seconds, Duration::from_secs(2)),
+                api_key: api_key(all.scrape.api_key_file, around)?,
             },
             discover_interval: value::duration(all.discover.interval_seconds, Duration::from_secs(5)),
             log: all.log.unwrap_or_else(|| "info".to_owned()),
         })
     }
+}
+
+/// The variable that holds the key itself. No flag does: command lines are public.
+const API_KEY: &str = "TACHOGRAPH_SCRAPE_API_KEY";
+
+fn api_key(file: Option<PathBuf>, around: &Around<'_>) -> Result<Option<Secret>, Error> {
+    let written = match file {
+        Some(path) => Some((around.read)(&path).map_err(|error| Error::Unreadable { path, error })?),
+        None => (around.env)(API_KEY),
+    };
+    Ok(written.map(|key| key.trim().to_owned()).filter(|key| !key.is_empty()).map(Secret))
 }
 
 /// The variables of all flags, read by the rules of the flags.

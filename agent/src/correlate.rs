@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 // The words that a snapshot is made of, so that its readers need this room only.
+pub use crate::engine::Facts;
+pub use crate::engine::Sample;
 pub use crate::gpu::Activity;
 pub use crate::gpu::Sample as Gpu;
 pub use crate::gpu::State as Gpus;
@@ -24,11 +26,17 @@ pub use crate::stream::Exchange;
 pub use crate::stream::Load;
 pub use crate::stream::Operation;
 
+pub mod account;
 pub mod bounds;
+pub mod during;
+pub mod engines;
 pub mod labels;
+pub mod prices;
+pub mod serving;
 pub mod state;
 pub mod totals;
 pub mod trace;
+pub mod users;
 pub mod window;
 
 #[cfg(test)]
@@ -69,10 +77,18 @@ pub struct Finished {
     pub end_unix_ns: u64,
     /// The tie between the clocks when it ended.
     pub anchor: Anchor,
-    /// GPUs of the node when it ended.
-    pub gpus: Arc<[crate::gpu::Sample]>,
+    /// What the GPUs that served it did meanwhile.
+    pub gpus: Vec<during::During>,
+    /// How it is known that they served it.
+    pub gpus_by: serving::How,
+    /// What it used; `None` where nothing is known of it.
+    pub used: Option<account::Used>,
+    /// What its tokens would cost at the prices set for tokens.
+    pub token_dollars: Option<f64>,
     /// Its engine's gauges at the last scrape before its end.
-    pub engine_sample: Option<Arc<crate::engine::Sample>>,
+    pub engine_sample: Option<Arc<Sample>>,
+    /// What is known of its engine beside.
+    pub engine_facts: Option<Arc<Facts>>,
 }
 
 /// What tells one time series from another; `model` is bounded (names served with success, else `other`).
@@ -148,8 +164,8 @@ pub struct Snapshot {
     pub cores: Vec<CoreView>,
     /// The GPUs.
     pub gpus: Gpus,
-    /// Scraped engines.
-    pub engines: Vec<Arc<crate::engine::Sample>>,
+    /// Engines that were asked about themselves.
+    pub engines: Vec<engines::EngineView>,
     /// Finished requests, newest first, bounded.
     pub requests: Arc<Vec<Arc<Finished>>>,
     /// How many finished requests are kept at most.
@@ -160,6 +176,12 @@ pub struct Snapshot {
     pub vitals: BTreeMap<String, u64>,
     /// What the agent uses, where it was read.
     pub own: Option<Own>,
+    /// What was used of each GPU, and what was not.
+    pub devices: Vec<account::DeviceAccount>,
+    /// What was used and is in no record: of requests under way, and of those whose record came without it.
+    pub unclaimed: account::Used,
+    /// What users used, the largest first; empty unless asked for.
+    pub users: Vec<users::UserView>,
 }
 
 impl Snapshot {

@@ -27,9 +27,12 @@ mod settle;
 mod sides;
 #[cfg(test)]
 mod tests;
+mod work;
 
 pub use book::Book;
 pub use book::Config;
+pub use work::SLOT_NS;
+pub use work::Slot;
 
 /// How the HTTP side found its engine side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -98,6 +101,8 @@ pub struct Phases {
 /// One request as the engine knew it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EngineRequest {
+    /// A number that only this agent's run gives; [`Slot`]s name it by this.
+    pub key: u64,
     /// The engine's id.
     pub id: String,
     /// The front end's id for it.
@@ -303,6 +308,15 @@ pub enum Update {
         queued_tokens: u64,
         /// Engine requests that were added and have not ended.
         live: u32,
+    },
+    /// Who had the time of an engine core, as far as that is decided.
+    Worked {
+        /// The engine core process.
+        core: Pid,
+        /// All before is shared out; on a slot's bound.
+        upto: MonoNs,
+        /// Slots before `upto` that were not told yet; those that are missing were nobody's.
+        slots: Vec<Slot>,
     },
     /// HTTP requests in flight in a process, read off the book on a tick.
     InFlight {

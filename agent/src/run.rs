@@ -14,6 +14,7 @@ use crate::clock::System;
 use crate::config::Config;
 use crate::config::value::Level;
 use crate::correlate::Own;
+use crate::correlate::serving::Lineage;
 use crate::correlate::state::Correlator;
 use crate::discover;
 use crate::discover::Discover;
@@ -35,6 +36,7 @@ use agent_ebpf::map::count;
 use anyhow::Context as _;
 use keeper::Keeper;
 use line::Line;
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -49,6 +51,7 @@ use tokio::sync::mpsc as queue;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+pub mod engines;
 pub mod keeper;
 pub mod line;
 pub mod record;
@@ -193,36 +196,41 @@ async fn correlate(
     exporter: Exporter,
 ) -> Exporter {
     while let Some(update) = ends.recv().await {
-        if let Some(finished) = correlator.update(update, clock.anchor()) {
+        for finished in correlator.update(update, clock.anchor()) {
             exporter.offer(&finished);
         }
+    }
+    for finished in correlator.flush() {
+        exporter.offer(&finished);
     }
     exporter
 }
 
 async fn side_gpu(config: Config, clock: Arc<dyn Clock>, correlator: Arc<Correlator>) {
-    gpu::run(config.nvml, clock, move |state| correlator.gpu(state)).await;
+    let mut lineage = Lineage::new();
+    let sink = |state: gpu::State| {
+        if let gpu::State::Present { gpus, .. } = &state {
+            let pids: BTreeSet<Pid> = gpus.iter().flat_map(|gpu| &gpu.processes).map(|process| process.pid).collect();
+            if !pids.iter().eq(lineage.keys()) {
+                lineage = pids.into_iter().map(|pid| (pid, procfs::lineage(pid))).collect();
+                correlator.lineage(lineage.clone());
+            }
+        }
+        correlator.gpu(state);
+    };
+    gpu::run(config.nvml, clock, sink).await;
 }
 
 async fn side_engine(
     config: Config,
-    addresses: watch::Receiver<keeper::Engines>,
+    targets: watch::Receiver<Vec<engine::scrape::Target>>,
     clock: Arc<dyn Clock>,
     correlator: Arc<Correlator>,
 ) {
     if !config.scrape.enabled {
         return;
     }
-    let scrape = engine::scrape::Config {
-        period: config.scrape.interval,
-        timeout: config.scrape.timeout,
-        ..engine::scrape::Config::default()
-    };
-    let sink = move |engine: crate::ident::EngineId, scraped: Result<engine::scrape::Scraped, _>| match scraped {
-        Ok(scraped) => correlator.engine(scraped.sample),
-        Err(error) => tracing::debug!(engine = engine.0.pid.0, %error, "engine not scraped"),
-    };
-    engine::run(scrape, addresses, clock, sink).await;
+    engine::run(config.scrape.settings(), targets, clock, move |outcome| correlator.engine(outcome)).await;
 }
 
 #[expect(clippy::infinite_loop, reason = "ends with the task set that holds it")]

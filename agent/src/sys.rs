@@ -2,6 +2,8 @@
 
 #![expect(unsafe_code, reason = "the one file that calls libc")]
 
+use std::os::fd::AsRawFd as _;
+
 /// The two clocks that matter here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClockId {
@@ -29,4 +31,16 @@ pub fn clock_ns(clock: ClockId) -> u64 {
 pub fn effective_uid() -> u32 {
     // SAFETY: geteuid has no preconditions and cannot fail.
     unsafe { libc::geteuid() }
+}
+
+/// Moves this thread, and no other, into the network namespace of a process, by setns(2).
+///
+/// # Errors
+///
+/// The process is gone, or this one lacks CAP_SYS_ADMIN.
+pub fn enter_network(pid: u32) -> std::io::Result<()> {
+    let namespace = std::fs::File::open(format!("/proc/{pid}/ns/net"))?;
+    // SAFETY: the descriptor is open for the whole call, which keeps nothing of it.
+    let entered = unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNET) };
+    if entered == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
 }

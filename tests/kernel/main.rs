@@ -6,6 +6,7 @@ mod engine;
 mod hostile;
 mod kills;
 mod late;
+mod networks;
 mod overload;
 mod processes;
 mod wire;

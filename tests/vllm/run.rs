@@ -13,7 +13,9 @@ use crate::truth::lines;
 use crate::truth::spans;
 use anyhow::Context as _;
 use anyhow::Result;
+use serde::Deserialize;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::path::Path;
 use std::path::PathBuf;
@@ -59,6 +61,15 @@ pub(crate) struct Ground {
     pub(crate) counters: HashMap<String, f64>,
     /// The agent's own counters.
     pub(crate) vitals: HashMap<String, Value>,
+    /// How often vLLM's own metrics agreed with its messages and how often not, by what was compared.
+    pub(crate) checks: BTreeMap<String, Tally>,
+}
+
+/// Comparisons that the agent made by itself.
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub(crate) struct Tally {
+    pub(crate) agreed: usize,
+    pub(crate) disagreed: usize,
 }
 
 /// Where the environment and the agent are; nothing, and why, if a run is not possible.
@@ -109,7 +120,9 @@ impl Place {
 
     fn record(&self, port: u16, log: PathBuf) -> Result<Running> {
         let listen = format!("127.0.0.1:{port}");
-        Running::start(&[word(&self.agent)?, "run"], &[("TACHOGRAPH_LISTEN", &listen)], log)
+        // Often, so that it falls into the moments when nothing moves.
+        let environment = [("TACHOGRAPH_LISTEN", listen.as_str()), ("TACHOGRAPH_SCRAPE_INTERVAL_SECONDS", "1")];
+        Running::start(&[word(&self.agent)?, "run"], &environment, log)
     }
 
     /// Starts all, drives the load, gathers, and ends all.
@@ -159,8 +172,17 @@ impl Place {
                 .collect(),
             counters: rose.collect(),
             vitals: vitals.clone().into_iter().collect(),
+            checks: checks(&snapshot, engine)?,
         })
     }
+}
+
+/// What the agent compared of this engine by itself.
+fn checks(snapshot: &Value, engine: u32) -> Result<BTreeMap<String, Tally>> {
+    let engines = snapshot.get("engines").and_then(Value::as_array).context("no engines in the snapshot")?;
+    let own = engines.iter().find(|view| view.pointer("/engine/pid").is_some_and(|pid| *pid == engine));
+    let tallies = own.and_then(|view| view.pointer("/checks/tallies")).context("the engine was never asked")?;
+    Ok(serde_json::from_value(tallies.clone())?)
 }
 
 /// Sends one request and says whether the agent has recorded any.

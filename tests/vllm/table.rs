@@ -116,7 +116,7 @@ pub(crate) fn judge(case: &Case, ground: &Ground) -> Vec<String> {
         rows.extend([phases(&all), sum_of_ttft(&all)]);
     }
     if ground.counters.contains_key("vllm:request_queue_time_seconds_sum") {
-        rows.push(sums_of_phases(&all, ground, case));
+        rows.extend([sums_of_phases(&all, ground, case), own_metrics(ground)]);
     }
     rows.extend([content(&all), parts(&ground.records), joined(&all), losses(ground)]);
 
@@ -325,6 +325,16 @@ fn losses(ground: &Ground) -> Row {
     let mut row = Row::new("nothing lost, dropped or undecoded, by the agent's own counters");
     for (name, value) in ground.vitals.iter().filter(|(name, _)| LOSSES.iter().any(|loss| name.contains(loss))) {
         row.check(value == 0, || format!("{name}: {value}"));
+    }
+    row
+}
+
+/// The agent compares by itself where nothing moved; each comparison that failed is one too many.
+fn own_metrics(ground: &Ground) -> Row {
+    let mut row = Row::new("its own gauges and counters agree with its messages, when still");
+    for (what, tally) in &ground.checks {
+        (0..tally.agreed).for_each(|_| row.check(true, String::new));
+        (0..tally.disagreed).for_each(|_| row.check(false, || what.clone()));
     }
     row
 }

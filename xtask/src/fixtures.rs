@@ -21,6 +21,10 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
+mod page;
+
+pub(crate) use page::record as record_page;
+
 /// How long an engine has to come up.
 const START: Duration = Duration::from_mins(10);
 /// How long the agent has to find it.
@@ -41,7 +45,7 @@ pub(crate) fn record(version: &str) -> Result<()> {
     let tape = work.join("tape");
     let recorded = on_tape(&environment, &agent, &work, &tape).and_then(|()| keep(version, &tape));
     std::fs::remove_dir_all(&work).with_context(|| work.display().to_string())?;
-    recorded
+    recorded.and_then(|()| record_page(version))
 }
 
 fn on_tape(environment: &Environment, agent: &Path, work: &Path, tape: &Path) -> Result<()> {

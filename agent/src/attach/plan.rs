@@ -13,7 +13,11 @@ use agent_ebpf::map::cookie;
 use agent_ebpf::map::op;
 use agent_ebpf::map::site;
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
+
+/// Jumps that are followed from one function into the next.
+const JUMPS: usize = 4;
 
 /// One place to attach one program.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -131,10 +135,61 @@ pub fn plan(object: &Object, role: Role, uses_libuv: bool) -> Result<(Vec<Probe>
     }
     let names: Vec<&str> = hooks.iter().map(|hook| hook.function).collect();
     let functions = elf::functions(&object.path, &names)?;
-    Ok(place(object, &hooks, &functions))
+    let beyond = match object.kind {
+        ObjectKind::Libssl | ObjectKind::Executable => beyond(object, &functions)?,
+        ObjectKind::Libc | ObjectKind::Loader | ObjectKind::Libzmq => Vec::new(),
+    };
+    Ok(place(object, &hooks, &functions, &beyond))
 }
 
-fn place(object: &Object, hooks: &[&Hook], functions: &BTreeMap<String, Function>) -> (Vec<Probe>, Vec<Skip>) {
+/// The functions into which these jump at their ends: OpenSSL 3.3 has `SSL_write_ex` go on in
+/// `SSL_write_ex2`, whose returns are its own.
+fn beyond(object: &Object, functions: &BTreeMap<String, Function>) -> Result<Vec<Function>, ElfError> {
+    let mut found: Vec<Function> = Vec::new();
+    let mut from: Vec<Function> = functions.values().cloned().collect();
+    for _ in 0..JUMPS {
+        let targets: BTreeSet<u64> = from.iter().flat_map(jumps).collect();
+        from = elf::functions_at(&object.path, &targets)?;
+        if from.is_empty() {
+            break;
+        }
+        found.extend(from.iter().cloned());
+    }
+    Ok(found)
+}
+
+/// Where in the file a function goes on.
+fn jumps(function: &Function) -> impl Iterator<Item = u64> {
+    code::places(&function.code).into_iter().filter_map(|place| match place {
+        Place::TailJump { to, .. } => Some(function.file_offset.wrapping_add(to)),
+        Place::AfterSyscall(_) | Place::Return(_) => None,
+    })
+}
+
+/// The returns of a function and of those into which it jumps, bytes from its start.
+fn returns(function: &Function, beyond: &[Function], depth: usize) -> Vec<u64> {
+    let own = code::places(&function.code).into_iter().filter_map(|place| match place {
+        Place::Return(at) => Some(at),
+        Place::AfterSyscall(_) | Place::TailJump { .. } => None,
+    });
+    let mut all: Vec<u64> = own.collect();
+    for target in jumps(function).filter(|_| depth < JUMPS) {
+        for next in beyond.iter().filter(|next| next.file_offset == target) {
+            let distance = next.file_offset.wrapping_sub(function.file_offset);
+            all.extend(returns(next, beyond, depth + 1).into_iter().map(|at| at.wrapping_add(distance)));
+        }
+    }
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
+fn place(
+    object: &Object,
+    hooks: &[&Hook],
+    functions: &BTreeMap<String, Function>,
+    beyond: &[Function],
+) -> (Vec<Probe>, Vec<Skip>) {
     let mut probes = Vec::new();
     let mut skips = Vec::new();
     for hook in hooks {
@@ -150,7 +205,13 @@ fn place(object: &Object, hooks: &[&Hook], functions: &BTreeMap<String, Function
             let target = function.file_offset.wrapping_add(to);
             functions.values().any(|other| other.file_offset == target)
         };
-        let sites = sites(hook.at, &function.code, goes_on);
+        let sites = match hook.at {
+            // No jump hands on a result as libc's do: it shows at a return only.
+            At::Result if hook.program == "tls" => {
+                with_entry(returns(function, beyond, 0).into_iter().map(|at| (at, site::RETURN)).collect())
+            }
+            At::Entry | At::Result => sites(hook.at, &function.code, goes_on),
+        };
         if sites.is_none() {
             let why = "no place in its code shows its result".to_owned();
             skips.push(Skip { what: format!("{} {}", object.name, hook.function), why });
@@ -161,7 +222,7 @@ fn place(object: &Object, hooks: &[&Hook], functions: &BTreeMap<String, Function
                 function: hook.function,
                 path: object.path.clone(),
                 object: object.name.clone(),
-                file_offset: function.file_offset + distance,
+                file_offset: function.file_offset.wrapping_add(distance),
                 cookie: cookie(hook.op, site),
             };
             // Aliases (recv and its twins) may share code: one attachment each place.
@@ -188,24 +249,28 @@ fn sites(at: At, code: &[u8], goes_on: impl Fn(u64) -> bool) -> Option<Vec<(u64,
     if !after.is_empty() {
         return Some(after);
     }
-    let mut ends = of(|place| match place {
+    let mut found = of(|place| match place {
         Place::Return(at) => Some((*at, site::RETURN)),
         Place::AfterSyscall(_) | Place::TailJump { .. } => None,
     });
-    if ends.is_empty() {
+    if found.is_empty() {
         for place in &places {
             match *place {
                 Place::TailJump { to, .. } if goes_on(to) => return Some(Vec::new()),
-                Place::TailJump { at, .. } => ends.push((at, site::TAIL_JUMP)),
+                Place::TailJump { at, .. } => found.push((at, site::TAIL_JUMP)),
                 Place::AfterSyscall(_) | Place::Return(_) => {}
             }
         }
     }
-    if ends.is_empty() {
-        return None;
-    }
-    ends.insert(0, (0, site::ENTRY));
-    Some(ends)
+    with_entry(found)
+}
+
+/// Behind the entry, where the arguments are kept; `None` where there is no end.
+fn with_entry(mut ends: Vec<(u64, u64)>) -> Option<Vec<(u64, u64)>> {
+    (!ends.is_empty()).then(|| {
+        ends.insert(0, (0, site::ENTRY));
+        ends
+    })
 }
 
 #[cfg(all(test, target_arch = "x86_64"))]
@@ -236,11 +301,25 @@ mod tests {
             ("recvfrom".to_owned(), function(0x110, &[0x90, 0xc3])),
             ("read".to_owned(), function(0x120, &[0x90])),
         ]);
-        let (probes, skips) = place(&object, &hooks, &functions);
+        let (probes, skips) = place(&object, &hooks, &functions, &[]);
         let offsets: Vec<u64> = probes.iter().map(|probe| probe.file_offset).collect();
         assert_eq!(offsets, [0x110, 0x111]);
         let skipped: Vec<&str> = skips.iter().map(|skip| skip.what.as_str()).collect();
         assert_eq!(skipped, ["libc read"]);
+    }
+
+    #[test]
+    fn a_result_is_seen_where_the_function_went_on() {
+        let object = Object { kind: ObjectKind::Libssl, path: PathBuf::new(), name: "libssl".to_owned() };
+        let hooks: Vec<&Hook> = LIBSSL.iter().filter(|hook| hook.function == "SSL_write_ex").collect();
+        let function = |file_offset, code: &[u8]| Function { file_offset, code: code.to_vec() };
+        // jmp 0x80, which lies before it; there: ret or jmp 0x300; there: nop, ret.
+        let write_ex = function(0x100, &[0xe9, 0x7b, 0xff, 0xff, 0xff]);
+        let beyond = [function(0x80, &[0xc3, 0xe9, 0x7a, 0x02, 0, 0]), function(0x300, &[0x90, 0xc3])];
+        let (probes, skips) = place(&object, &hooks, &BTreeMap::from([("SSL_write_ex".to_owned(), write_ex)]), &beyond);
+        let found: Vec<(u64, u64)> = probes.iter().map(|probe| (probe.file_offset, probe.cookie >> 8)).collect();
+        let expected = [(0x100, site::ENTRY), (0x80, site::RETURN), (0x301, site::RETURN)];
+        assert_eq!((found.iter().copied().collect::<BTreeSet<_>>(), skips), (BTreeSet::from(expected), vec![]));
     }
 
     #[test]

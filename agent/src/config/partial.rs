@@ -5,6 +5,8 @@ use crate::config::value::RingBytes;
 use crate::config::value::Seconds;
 use crate::config::value::TargetRule;
 use crate::config::value::duration;
+use crate::correlate::prices::GpuPrice;
+use crate::correlate::prices::TokenPrice;
 use crate::export::otlp::settings::Partial as Collector;
 use crate::export::otlp::settings::TIMEOUT;
 use clap::Args;
@@ -58,6 +60,24 @@ pub struct Partial {
     /// Discovery.
     #[command(flatten)]
     pub discover: Discover,
+    /// What things cost.
+    #[command(flatten)]
+    pub prices: Prices,
+}
+
+/// What things cost, dollars.
+#[derive(Debug, Clone, Default, Args, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Prices {
+    /// Of a GPU's hour: one for all, or by a part of the product's name, the first that fits
+    #[arg(id = "prices-gpu-hour", long, value_name = "[NAME=]DOLLARS,…", value_delimiter = ',')]
+    pub gpu_hour: Option<Vec<GpuPrice>>,
+    /// Of a million prompt tokens and a million output tokens, for one model or all
+    #[arg(id = "prices-tokens", long, value_name = "[MODEL=]INPUT/OUTPUT,…", value_delimiter = ',')]
+    pub tokens: Option<Vec<TokenPrice>>,
+    /// Users whose use is added up in the snapshot [default: 0]
+    #[arg(id = "prices-users", long, value_name = "N")]
+    pub users: Option<usize>,
 }
 
 /// Thresholds, each of which becomes a bucket bound.
@@ -127,6 +147,9 @@ pub struct Scrape {
     /// How long one scrape may take [default: 2]
     #[arg(id = "scrape-timeout-seconds", long, value_name = "SECONDS")]
     pub timeout_seconds: Option<Seconds>,
+    /// A file with the API key that engines ask for; TACHOGRAPH_SCRAPE_API_KEY may hold the key itself
+    #[arg(id = "scrape-api-key-file", long, value_name = "FILE")]
+    pub api_key_file: Option<PathBuf>,
 }
 
 /// Discovery.
@@ -174,8 +197,14 @@ impl Partial {
                 enabled: self.scrape.enabled.or(other.scrape.enabled),
                 interval_seconds: self.scrape.interval_seconds.or(other.scrape.interval_seconds),
                 timeout_seconds: self.scrape.timeout_seconds.or(other.scrape.timeout_seconds),
+                api_key_file: self.scrape.api_key_file.or(other.scrape.api_key_file),
             },
             discover: Discover { interval_seconds: self.discover.interval_seconds.or(other.discover.interval_seconds) },
+            prices: Prices {
+                gpu_hour: self.prices.gpu_hour.or(other.prices.gpu_hour),
+                tokens: self.prices.tokens.or(other.prices.tokens),
+                users: self.prices.users.or(other.prices.users),
+            },
         }
     }
 }

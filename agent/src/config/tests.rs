@@ -98,6 +98,7 @@ interval_seconds = 0.5
 enabled = false
 interval_seconds = 1
 timeout_seconds = 2
+api_key_file = "/etc/tachograph/tachograph.toml"
 [discover]
 interval_seconds = 3
 "#;
@@ -120,6 +121,7 @@ fn the_file_sets_everything() {
     assert_eq!(config.nvml.library.as_deref(), Some(Path::new("/lib/nvml.so")));
     assert_eq!(config.nvml.interval, Duration::from_millis(500));
     assert_eq!((config.scrape.enabled, config.scrape.timeout), (false, Duration::from_secs(2)));
+    assert!(config.scrape.api_key.is_some());
     assert_eq!((config.discover_interval, config.log.as_str()), (Duration::from_secs(3), "debug"));
 }
 
@@ -173,6 +175,21 @@ fn a_bad_variable_or_flag_is_named() {
     }
     assert!(load(&["--ring-bytes", "7"], &[], None).unwrap_err().contains("--ring-bytes"));
     assert!(load(&[], &[("TACHOGRAPH_SERVICE_HOST", "10.0.0.1")], None).is_ok(), "not ours");
+}
+
+#[test]
+fn the_key_for_engines_comes_from_a_file_or_a_variable_and_is_shown_nowhere() {
+    let key = |flags: &[&str], env: &[(&str, &str)], file| {
+        let scrape = load(flags, env, file).unwrap().scrape;
+        assert!(!format!("{scrape:?}").contains("k3y"));
+        scrape.api_key.map(|key| key.0)
+    };
+    let variable = ("TACHOGRAPH_SCRAPE_API_KEY", " k3y\n");
+    assert_eq!(key(&[], &[variable], None).as_deref(), Some("k3y"));
+    assert_eq!(key(&["--scrape-api-key-file", FILE], &[variable], Some("log = 'x'")).as_deref(), Some("log = 'x'"));
+    assert_eq!(key(&[], &[("TACHOGRAPH_SCRAPE_API_KEY", "")], None), None);
+    assert!(load(&["--scrape-api-key-file", "/no"], &[], None).unwrap_err().starts_with("/no: "));
+    assert!(load(&["--scrape-api-key", "k3y"], &[], None).is_err(), "a command line is public");
 }
 
 #[test]

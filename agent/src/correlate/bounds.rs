@@ -18,7 +18,11 @@ pub const TTFT: &[f64] = &[
 /// `gen_ai.server.time_per_output_token` as recommended.
 pub const TPOT: &[f64] = &[0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5];
 
-/// The bounds of one agent run, seconds.
+/// Energy of a request, joules.
+pub const ENERGY: &[f64] =
+    &[0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1_000.0, 3_000.0, 10_000.0, 30_000.0, 100_000.0];
+
+/// The bounds of one agent run, seconds where nothing else is said.
 #[derive(Debug, Clone)]
 pub struct Bounds {
     /// Durations.
@@ -29,6 +33,8 @@ pub struct Bounds {
     pub tpot: Arc<[f64]>,
     /// Gaps between content-carrying writes: those of a request's own histogram.
     pub itl: Arc<[f64]>,
+    /// Energy, joules.
+    pub energy: Arc<[f64]>,
 }
 
 impl Bounds {
@@ -38,6 +44,7 @@ impl Bounds {
             duration: with(DURATION, duration_thresholds),
             ttft: with(TTFT, ttft_thresholds),
             tpot: Arc::from(TPOT),
+            energy: Arc::from(ENERGY),
             itl: ITL_BOUNDS_NS.iter().map(|ns| crate::clock::seconds(*ns)).collect(),
         }
     }

@@ -3,8 +3,17 @@
 use crate::clock::Anchor;
 use crate::clock::MonoNs;
 use crate::correlate::TargetView;
+use crate::correlate::prices::Prices;
 use crate::correlate::state::Correlator;
 use crate::correlate::state::Settings;
+use crate::engine::Facts;
+use crate::engine::Lora;
+use crate::engine::Rank;
+use crate::engine::Sample;
+use crate::engine::Sums;
+use crate::engine::Unknown;
+use crate::engine::facts::Model;
+use crate::engine::scrape::Outcome;
 use crate::ident::Conn;
 use crate::ident::EngineId;
 use crate::ident::EngineKind;
@@ -19,6 +28,7 @@ use crate::request::Itl;
 use crate::request::Join;
 use crate::request::Phases;
 use crate::request::Request;
+use crate::request::Slot;
 use crate::request::Update;
 use crate::stream::Exchange;
 use crate::stream::Finish;
@@ -50,6 +60,7 @@ pub(crate) fn streamed(serial: u64) -> Request {
         engine: Some(ENGINE),
         kind: EngineKind::Vllm,
         engine_requests: vec![EngineRequest {
+            key: 1,
             id: "chatcmpl-1-abcdef12".to_owned(),
             external_id: Some("chatcmpl-1".to_owned()),
             client_index: Some(0),
@@ -183,10 +194,47 @@ pub(crate) fn correlator(settings: &Settings) -> Correlator {
     Correlator::new(settings, Arc::new(Vitals::default()), ANCHOR, Box::new(random))
 }
 
+/// What asking the engine gave.
+pub(crate) fn outcome() -> Outcome {
+    let sample = Sample {
+        dialect: "vllm",
+        running: Some(2.0),
+        kv_usage: Some(0.5),
+        ranks: [("0".to_owned(), Rank { running: Some(2.0), waiting: None, kv_usage: Some(0.5) })].into(),
+        prefix_queries: Some(100.0),
+        prefix_hits: Some(25.0),
+        preemptions: Some(0.0),
+        prompt_tokens: Some(120.0),
+        generation_tokens: Some(50.0),
+        finished: [("stop".to_owned(), 3.0)].into(),
+        ttft: Some(Sums { seconds: 1.5, count: Some(3.0) }),
+        lora: Some(Lora { max: Some(1), running: vec!["poet".to_owned()], waiting: Vec::new() }),
+        cache: [("num_gpu_blocks", "8192".to_owned()), ("block_size", "128".to_owned())].into(),
+        models: vec!["tiny".to_owned()],
+        unknown: Unknown { count: 1, names: vec!["vllm:brand_new".to_owned()] },
+        ..Sample::new(ENGINE, ms(79), ms(80))
+    };
+    let model = |id: &str, parent: Option<&str>| Model {
+        id: id.to_owned(),
+        root: Some(format!("/models/{id}")),
+        parent: parent.map(str::to_owned),
+        max_model_len: Some(1_024),
+    };
+    let words = "vllm serve /models/tiny --dtype bfloat16 --tensor-parallel-size 2 --max-num-seqs 4".split(' ');
+    let facts = Facts {
+        version: Some("0.32.0".to_owned()),
+        models: vec![model("tiny", None), model("poet", Some("tiny"))],
+        ..Facts::of_command_line(&words.map(str::to_owned).collect::<Vec<_>>())
+    };
+    let url = Some("http://127.0.0.1:8000/metrics".to_owned());
+    Outcome { engine: ENGINE, url, scraped: Ok(sample), facts: Arc::new(facts) }
+}
+
 /// A correlator that knows a bit of everything.
 pub(crate) fn busy() -> Correlator {
-    let busy = correlator(&Settings::default());
-    busy.targets(vec![target()]);
+    let prices = Prices { gpu_hour: vec!["3.60".parse().unwrap()], tokens: vec!["0.10/0.40".parse().unwrap()] };
+    let busy = correlator(&Settings { prices, ..Settings::default() });
+    busy.targets(vec![target(), TargetView { pid: Pid(42), role: Role::Core, ..target() }]);
     busy.update(Update::InFlight { pid: Pid(41), requests: 3 }, ANCHOR);
     busy.update(
         Update::Engine {
@@ -199,15 +247,13 @@ pub(crate) fn busy() -> Correlator {
         },
         ANCHOR,
     );
-    busy.gpu(gpus::present());
-    busy.engine(crate::engine::Sample {
-        engine: ENGINE,
-        at: ms(80),
-        running: Some(2.0),
-        waiting: None,
-        kv_usage: Some(0.5),
-        models: vec!["tiny".to_owned()],
-    });
+    for (at, joules) in [(0, 1_000.0), (200, 1_060.0), (500, 1_150.0)] {
+        busy.gpu(gpus::present(ms(at), joules));
+    }
+    // The first request had half of the engine's time from 100 to 300 ms.
+    let slots = [201, 202].map(|number| Slot { number, shares: BTreeMap::from([(1, 5e7)]) });
+    busy.update(Update::Worked { core: Pid(42), upto: ms(500), slots: slots.to_vec() }, ANCHOR);
+    busy.engine(outcome());
     busy.own(crate::correlate::Own { cpu_seconds: 1.5, memory_bytes: 4_096 });
     for request in [streamed(1), refused(2)] {
         busy.update(Update::Ended(Box::new(request)), ANCHOR);

@@ -8,17 +8,29 @@ use crate::correlate::Own;
 use crate::correlate::Series;
 use crate::correlate::Snapshot;
 use crate::correlate::TargetView;
+use crate::correlate::account::Ledger;
+use crate::correlate::account::Used;
 use crate::correlate::bounds::Bounds;
+use crate::correlate::during::During;
+use crate::correlate::during::History;
+use crate::correlate::engines::Engines;
+use crate::correlate::engines::Word;
 use crate::correlate::labels;
+use crate::correlate::prices::Prices;
+use crate::correlate::serving;
+use crate::correlate::serving::How;
+use crate::correlate::serving::Lineage;
 use crate::correlate::totals::Totals;
 use crate::correlate::trace;
 use crate::correlate::trace::Random;
+use crate::correlate::users::Users;
 use crate::engine;
 use crate::gpu;
 use crate::ident::EngineId;
 use crate::ident::Pid;
 use crate::request::Request;
 use crate::request::Update;
+use crate::vitals::Count;
 use crate::vitals::Vitals;
 use std::collections::BTreeMap;
 use std::collections::VecDeque;
@@ -26,12 +38,16 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
+use std::time::Duration;
 
 /// How long a snapshot serves every reader, nanoseconds: at most four are built a second.
 pub const SNAPSHOT_NS: u64 = 250_000_000;
 
 /// Processes and engines that are held at most; traced processes are far fewer.
 const PROCESSES_MAX: usize = 4_096;
+
+/// How long a finished request waits until it is known what it used: readings come ten times a second.
+const PATIENCE: Duration = Duration::from_millis(1_500);
 
 /// What an operator may set.
 #[derive(Debug, Clone)]
@@ -44,11 +60,22 @@ pub struct Settings {
     pub duration_thresholds: Vec<f64>,
     /// SLO thresholds of the time to first token, seconds.
     pub ttft_thresholds: Vec<f64>,
+    /// What things cost.
+    pub prices: Prices,
+    /// Users whose use is added up; 0 for nobody's.
+    pub users: usize,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { requests_kept: 1_000, series_cap: 1_000, duration_thresholds: Vec::new(), ttft_thresholds: Vec::new() }
+        Self {
+            requests_kept: 1_000,
+            series_cap: 1_000,
+            duration_thresholds: Vec::new(),
+            ttft_thresholds: Vec::new(),
+            prices: Prices::default(),
+            users: 0,
+        }
     }
 }
 
@@ -77,53 +104,81 @@ impl Correlator {
             targets: Vec::new(),
             cores: BTreeMap::new(),
             gpus: gpu::State::Absent { why: "not looked for yet".to_owned() },
-            gpu_samples: Arc::default(),
-            engines: BTreeMap::new(),
+            histories: BTreeMap::new(),
+            serving: Vec::new(),
+            how: How::OnlyEngine,
+            lineage: Lineage::new(),
+            ledger: Ledger::default(),
+            prices: settings.prices.clone(),
+            users: Users::new(settings.users),
+            pending: VecDeque::new(),
+            engines: Engines::default(),
             own: None,
             latest: None,
         };
         Self { state: Mutex::new(state) }
     }
 
-    /// Takes in what the book says. A request that ended comes back with its place in a trace and what
-    /// the side lines knew at its end; `anchor` ties its instants to the wall clock.
-    pub fn update(&self, update: Update, anchor: Anchor) -> Option<Arc<Finished>> {
+    /// Takes in what the book says. Requests that ended come back, in order, with their place in a trace and
+    /// what the side lines knew of them, once it is known what they used or they have waited long enough;
+    /// `anchor` is now, and ties their instants to the wall clock.
+    pub fn update(&self, update: Update, anchor: Anchor) -> Vec<Arc<Finished>> {
         let mut state = self.lock();
         match update {
-            Update::Ended(request) => return Some(state.ended(*request, anchor)),
+            Update::Ended(request) => state.pending.push_back((request, anchor)),
             Update::Engine { core, engine, at, load, queued_tokens, live } => {
                 let view = CoreView { pid: core, engine, at, load, queued_tokens, live };
                 state.bounded(|state| &mut state.cores, core, view);
+                if let Some(word) = state.word(engine) {
+                    let losses = state.losses();
+                    state.engines.ticked(engine, &word, anchor.mono, losses);
+                }
             }
             Update::InFlight { pid, requests } => state.bounded(|state| &mut state.in_flight, pid, requests),
+            Update::Worked { core, upto, slots } => state.ledger.worked(core, upto, slots),
             Update::Gone(pid) => state.gone(pid),
         }
-        None
+        state.due(|state, request| state.is_known(request) || anchor.mono > request.finished.plus(PATIENCE))
+    }
+
+    /// The agent stops: the requests that still wait.
+    pub fn flush(&self) -> Vec<Arc<Finished>> {
+        self.lock().due(|_, _| true)
     }
 
     /// The GPUs as NVML last told.
     pub fn gpu(&self, gpus: gpu::State) {
         let mut state = self.lock();
-        state.gpu_samples = match &gpus {
-            gpu::State::Present { gpus, .. } => gpus.clone().into(),
-            gpu::State::Absent { .. } => Arc::default(),
-        };
+        state.read_gpus(match &gpus {
+            gpu::State::Present { gpus, .. } => gpus,
+            gpu::State::Absent { .. } => &[],
+        });
         state.gpus = gpus;
     }
 
-    /// An engine's own gauges.
-    pub fn engine(&self, sample: engine::Sample) {
+    /// What stands above the processes on GPUs.
+    pub fn lineage(&self, lineage: Lineage) {
+        self.lock().lineage = lineage;
+    }
+
+    /// What asking an engine about itself gave.
+    pub fn engine(&self, outcome: engine::scrape::Outcome) {
         let mut state = self.lock();
-        for model in &sample.models {
-            state.served.learn(model);
+        if let Ok(sample) = &outcome.scraped {
+            for model in &sample.models {
+                state.served.learn(model);
+            }
         }
-        state.bounded(|state| &mut state.engines, sample.engine, Arc::new(sample));
+        let (word, losses) = (state.word(outcome.engine), state.losses());
+        if !state.engines.asked(outcome, word.as_ref(), losses) {
+            state.vitals.evicted.one();
+        }
     }
 
     /// The processes that are traced now; engines that have none left are forgotten.
     pub fn targets(&self, targets: Vec<TargetView>) {
         let mut state = self.lock();
-        state.engines.retain(|engine, _| targets.iter().any(|target| target.engine == *engine));
+        state.engines.retain(|engine| targets.iter().any(|target| target.engine == engine));
         state.targets = targets;
     }
 
@@ -168,8 +223,17 @@ struct State {
     targets: Vec<TargetView>,
     cores: BTreeMap<Pid, CoreView>,
     gpus: gpu::State,
-    gpu_samples: Arc<[gpu::Sample]>,
-    engines: BTreeMap<EngineId, Arc<engine::Sample>>,
+    histories: BTreeMap<String, History>,
+    /// GPUs by their `hw.id`, and the cores that each serves.
+    serving: Vec<(String, Vec<Pid>)>,
+    how: How,
+    lineage: Lineage,
+    ledger: Ledger,
+    prices: Prices,
+    users: Users,
+    /// Requests of which it is not yet known what they used, in the order of their ends.
+    pending: VecDeque<(Box<Request>, Anchor)>,
+    engines: Engines,
     own: Option<Own>,
     latest: Option<Arc<Snapshot>>,
 }
@@ -184,25 +248,82 @@ impl std::fmt::Debug for State {
 }
 
 impl State {
+    /// The requests at the head of those that wait, as long as `ready` says so.
+    fn due(&mut self, ready: impl Fn(&Self, &Request) -> bool) -> Vec<Arc<Finished>> {
+        let mut finished = Vec::new();
+        while self.pending.front().is_some_and(|(request, _)| ready(self, request)) {
+            let Some((request, anchor)) = self.pending.pop_front() else { break };
+            finished.push(self.ended(*request, anchor));
+        }
+        finished
+    }
+
+    /// Whether all is known of what it used.
+    fn is_known(&self, request: &Request) -> bool {
+        request.engine_requests.iter().all(|one| {
+            let instants = [one.added, one.scheduled, one.first_output, one.last_output, one.aborted];
+            instants.into_iter().flatten().max().is_none_or(|last| self.ledger.is_decided(one.engine, last))
+        })
+    }
+
+    fn read_gpus(&mut self, gpus: &[gpu::Sample]) {
+        let (cores, how) = serving::cores(gpus, &self.lineage, &self.targets);
+        self.how = how;
+        self.ledger.keep(|id| gpus.iter().any(|gpu| gpu.uuid == id));
+        for (gpu, cores) in gpus.iter().zip(&cores) {
+            let price = self.prices.hour(gpu.name.as_deref());
+            self.ledger.read(&gpu.uuid, gpu.name.as_deref(), gpu.at, gpu.energy_joules, price, cores.clone());
+            self.histories.entry(gpu.uuid.clone()).or_default().read(gpu);
+        }
+        self.histories.retain(|id, _| gpus.iter().any(|gpu| gpu.uuid == *id));
+        self.serving = gpus.iter().map(|gpu| gpu.uuid.clone()).zip(cores).collect();
+    }
+
+    /// What the GPUs of its engine cores did while it was served.
+    fn during(&self, request: &Request) -> Vec<During> {
+        let from = request.accepted.or_else(|| request.engine_requests.iter().filter_map(|one| one.added).min());
+        let own = |cores: &[Pid]| request.engine_requests.iter().any(|one| cores.contains(&one.engine));
+        let served = self.serving.iter().filter(|(_, cores)| own(cores));
+        let histories = served.filter_map(|(id, _)| self.histories.get(id));
+        histories.map(|history| history.during(from.unwrap_or(request.finished), request.finished)).collect()
+    }
+
+    fn used(&mut self, request: &Request) -> Option<Used> {
+        let mut sum: Option<Used> = None;
+        for one in &request.engine_requests {
+            if let Some(used) = self.ledger.claim(one.key) {
+                sum.get_or_insert_default().add(&used);
+            }
+        }
+        sum
+    }
+
     fn ended(&mut self, request: Request, anchor: Anchor) -> Arc<Finished> {
+        let (gpus, used) = (self.during(&request), self.used(&request));
+        let token_dollars = self.prices.tokens(&request);
+        self.users.add(&request, used.as_ref(), token_dollars);
         let trace = trace::place(request.traceparent.as_deref(), &mut self.random);
         let end_unix_ns = anchor.unix_ns(request.finished);
         let series = self.series_of(&request);
         let bounds = &self.bounds;
-        Arc::make_mut(&mut self.series).entry(series).or_insert_with(|| Totals::new(bounds)).add(
-            &request,
-            &trace,
-            end_unix_ns,
-            bounds,
-        );
-        let engine_sample = request.engine.and_then(|engine| self.engines.get(&engine)).map(Arc::clone);
+        let totals = Arc::make_mut(&mut self.series).entry(series).or_insert_with(|| Totals::new(bounds));
+        totals.add(&request, &trace, end_unix_ns, bounds);
+        totals.add_use(used.as_ref(), token_dollars);
+        self.engines.ended(&request);
+        let engine = request.engine.and_then(|engine| self.engines.get(engine));
+        let engine_sample = engine.and_then(|engine| engine.sample.clone());
+        let engine_facts = engine.map(|engine| Arc::clone(&engine.facts));
         let finished = Arc::new(Finished {
             request,
             trace,
             end_unix_ns,
             anchor,
-            gpus: Arc::clone(&self.gpu_samples),
+            gpus,
+            gpus_by: self.how,
+            used,
+            token_dollars,
             engine_sample,
+            engine_facts,
         });
         self.kept.push_front(Arc::clone(&finished));
         self.kept.truncate(self.requests_kept);
@@ -233,11 +354,26 @@ impl State {
         }
     }
 
+    /// What the messages of an engine's cores last said.
+    fn word(&self, engine: EngineId) -> Option<Word> {
+        let members = self.targets.iter().filter(|target| target.engine == engine);
+        let in_flight = members.filter_map(|target| self.in_flight.get(&target.pid)).sum();
+        let cores: Vec<&CoreView> = self.cores.values().filter(|core| core.engine == engine).collect();
+        Word::of(&cores, in_flight)
+    }
+
+    /// How much may be missing in records, in all.
+    fn losses(&self) -> u64 {
+        let Vitals { records_lost, engine_lost, engine_undecoded, updates_dropped, .. } = &*self.vitals;
+        [records_lost, engine_lost, engine_undecoded, updates_dropped].map(Count::get).iter().sum()
+    }
+
     fn gone(&mut self, pid: Pid) {
         self.in_flight.remove(&pid);
         self.cores.remove(&pid);
+        self.ledger.gone(pid);
         self.targets.retain(|target| target.pid != pid);
-        self.engines.retain(|engine, _| engine.0.pid != pid);
+        self.engines.retain(|engine| engine.0.pid != pid);
     }
 
     fn build(&mut self, now: Anchor) -> Snapshot {
@@ -257,12 +393,15 @@ impl State {
             targets: targets.collect(),
             cores: self.cores.values().cloned().collect(),
             gpus: self.gpus.clone(),
-            engines: self.engines.values().map(Arc::clone).collect(),
+            engines: self.engines.views(),
             requests: Arc::clone(&self.kept_view),
             requests_kept: self.requests_kept,
             series_overflow: self.series_overflow + self.served.overflow(),
             vitals: readings(&self.vitals),
             own: self.own,
+            devices: self.ledger.devices().cloned().collect(),
+            unclaimed: self.ledger.unclaimed(),
+            users: self.users.largest(),
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::correlate::sample::ANCHOR;
 use crate::correlate::sample::ENGINE;
 use crate::correlate::sample::busy;
 use crate::correlate::sample::correlator;
+use crate::correlate::sample::ms;
 use crate::correlate::sample::refused;
 use crate::correlate::sample::streamed;
 use crate::correlate::sample::target;
@@ -26,7 +27,7 @@ fn at(ns: u64) -> Anchor {
 }
 
 fn finish(correlator: &Correlator, request: Request) -> Arc<crate::correlate::Finished> {
-    correlator.update(Update::Ended(Box::new(request)), ANCHOR).expect("an end gives a finished request")
+    correlator.update(Update::Ended(Box::new(request)), ANCHOR).remove(0)
 }
 
 fn snapshot(correlator: &Correlator) -> Arc<Snapshot> {
@@ -43,8 +44,34 @@ fn a_finished_request_carries_its_trace_and_what_the_side_lines_knew() {
     let finished = finish(&busy, streamed(9));
     assert_eq!(finished.trace.parent_span_id.map(|id| id[0]), Some(0xb7));
     assert_eq!(finished.end_unix_ns, 1_700_000_010_400_000_000);
-    assert_eq!(finished.gpus[0].uuid, "GPU-1");
+    assert_eq!((finished.gpus[0].uuid.as_str(), finished.gpus[0].power_watts), ("GPU-1", Some(312.5)));
+    assert!((finished.gpus[0].throttled_seconds["sw_power_cap"] - 0.015).abs() < 1e-9);
     assert_eq!(finished.engine_sample.as_ref().map(|sample| sample.running), Some(Some(2.0)));
+}
+
+#[test]
+fn a_finished_request_waits_until_it_is_known_what_it_used() {
+    let busy = busy();
+    let first = &busy.snapshot(at(0)).requests[1];
+    let used = first.used.expect("it was in the engine");
+    assert!(
+        (used.core_seconds - 0.1).abs() < 1e-9
+            && used.part.device_seconds.is_some_and(|seconds| (seconds - 0.1).abs() < 1e-9)
+    );
+    assert!((used.part.joules.expect("counted") - 30.0).abs() < 1e-9, "half of 300 W for 0.2 s");
+    assert!((used.part.dollars.expect("priced") - 0.0001).abs() < 1e-12);
+
+    let late = |ms_ahead: u64| {
+        let mut request = streamed(9);
+        request.engine_requests[0].last_output = Some(ms(700));
+        request.finished = ms(710);
+        let now = Anchor { mono: ms(710 + ms_ahead), unix_ns: 0 };
+        (busy.update(Update::Ended(Box::new(request)), now), now)
+    };
+    assert!(late(0).0.is_empty(), "the engine's time is known until 500 ms");
+    assert_eq!(late(1_501).0.len(), 2, "patience ends, in order");
+    assert!(late(0).0.is_empty());
+    assert_eq!(busy.flush().len(), 1);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use crate::clock::seconds;
 use crate::correlate::OTHER_ERROR;
 use crate::correlate::Trace;
+use crate::correlate::account::Used;
 use crate::correlate::bounds::Bounds;
 use crate::correlate::window::Exemplar;
 use crate::correlate::window::Histogram;
@@ -52,6 +53,12 @@ pub struct Totals {
     pub itl: Histogram,
     /// Each phase by name, seconds.
     pub phases: BTreeMap<&'static str, Histogram>,
+    /// What was used of engines and GPUs.
+    pub used: Used,
+    /// Energy of each request, joules.
+    pub energy: Histogram,
+    /// What the tokens would cost at the prices set for tokens.
+    pub token_dollars: Option<f64>,
 }
 
 impl Totals {
@@ -70,6 +77,22 @@ impl Totals {
             tpot: Histogram::new(&bounds.tpot),
             itl: Histogram::new(&bounds.itl),
             phases: BTreeMap::new(),
+            used: Used::default(),
+            energy: Histogram::new(&bounds.energy),
+            token_dollars: None,
+        }
+    }
+
+    /// Takes in what one request used.
+    pub fn add_use(&mut self, used: Option<&Used>, token_dollars: Option<f64>) {
+        if let Some(used) = used {
+            self.used.add(used);
+            if let Some(joules) = used.part.joules {
+                self.energy.observe(joules);
+            }
+        }
+        if let Some(dollars) = token_dollars {
+            self.token_dollars = Some(self.token_dollars.unwrap_or(0.0) + dollars);
         }
     }
 

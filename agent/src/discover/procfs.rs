@@ -10,6 +10,10 @@ use procfs::process::FDTarget;
 use procfs::process::MMapPath;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
+
+/// Generations of processes that are followed up: a bound against a tree that changes meanwhile.
+const DEEPEST: usize = 64;
 
 /// All processes of the host.
 pub fn processes() -> BTreeMap<Pid, Process> {
@@ -48,6 +52,11 @@ pub fn mapped_files(pid: Pid) -> BTreeSet<String> {
 
 /// The TCP ports on which a process listens, in its own network namespace.
 pub fn listening(pid: Pid) -> BTreeSet<u16> {
+    listeners(pid).into_iter().map(|address| address.port()).collect()
+}
+
+/// The TCP addresses on which a process listens, in its own network namespace.
+pub fn listeners(pid: Pid) -> BTreeSet<SocketAddr> {
     let Some(it) = open(pid) else { return BTreeSet::new() };
     let Ok(fds) = it.fd() else { return BTreeSet::new() };
     let sockets: BTreeSet<u64> = fds
@@ -60,13 +69,28 @@ pub fn listening(pid: Pid) -> BTreeSet<u16> {
     let tables = it.tcp().into_iter().chain(it.tcp6()).flatten();
     tables
         .filter(|entry| entry.state == TcpState::Listen && sockets.contains(&entry.inode))
-        .map(|entry| entry.local_address.port())
+        .map(|entry| entry.local_address)
         .collect()
+}
+
+/// Whether a process is in another network namespace than this one; `None` where that cannot be read.
+pub fn is_elsewhere(pid: Pid) -> Option<bool> {
+    let of = |who: &str| std::fs::read_link(format!("/proc/{who}/ns/net")).ok();
+    Some(of(&pid.to_string())? != of("self")?)
 }
 
 /// The command line of a process.
 pub fn cmdline(pid: Pid) -> Vec<String> {
     open(pid).and_then(|it| it.cmdline().ok()).unwrap_or_default()
+}
+
+/// The processes above a process, nearest first.
+pub fn lineage(pid: Pid) -> Vec<Pid> {
+    let parent = |pid: &Pid| {
+        let parent = open(*pid)?.stat().ok()?.ppid;
+        u32::try_from(parent).ok().filter(|parent| *parent > 0).map(Pid)
+    };
+    std::iter::successors(parent(&pid), parent).take(DEEPEST).collect()
 }
 
 /// The effective capabilities of this process, a bit each.
@@ -116,6 +140,13 @@ mod tests {
         let own = Pid(std::process::id());
         assert!(processes()[&own].exe.contains("tachograph"));
         assert!(mapped_files(own).iter().any(|path| path.contains("libc.so")));
+    }
+
+    #[test]
+    fn every_process_descends_from_the_first() {
+        let line = lineage(Pid(std::process::id()));
+        assert_eq!(line.first().map(|pid| pid.0), Some(std::os::unix::process::parent_id()));
+        assert_eq!((line.last(), lineage(Pid(1))), (Some(&Pid(1)), vec![]));
     }
 
     #[test]

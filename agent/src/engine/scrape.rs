@@ -1,31 +1,27 @@
-//! Addresses of `/metrics` in, [`Scraped`] gauges or the [`Error`] out, once a period and engine.
+//! [`Target`]s in; the [`Outcome`] of asking each, once a period, out.
 //!
-//! The servers scraped are processes of this node, found by their own listening sockets. Still nothing they
-//! answer is trusted: size and time have caps, redirects are not followed.
+//! The servers asked are processes of this node, found by their own listening sockets. Still nothing they answer
+//! is trusted: size and time have caps, redirects are not followed.
 
 use crate::clock::Clock;
+use crate::clock::MonoNs;
+use crate::engine::Facts;
 use crate::engine::Sample;
-use crate::engine::names::Collector;
-use crate::engine::text::Format;
-use crate::engine::text::Parser;
 use crate::ident::EngineId;
-use reqwest::Client;
-use reqwest::Response;
-use reqwest::StatusCode;
-use reqwest::header::ACCEPT;
-use reqwest::header::CONTENT_TYPE;
-use reqwest::redirect::Policy;
+use crate::ident::Pid;
+use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
-pub use reqwest::Url;
+mod client;
+mod network;
 
-/// Both formats are read, so whatever the server prefers is welcome.
-const ACCEPTED: &str =
-    "text/plain;version=0.0.4,application/openmetrics-text;version=1.0.0;q=0.9,text/plain;q=0.5,*/*;q=0.1";
+pub use client::Scraper;
+pub use reqwest::Url;
 
 /// By which a server, and the agent itself, can tell these requests from traffic.
 pub const USER_AGENT: &str = concat!("tachograph/", env!("CARGO_PKG_VERSION"));
@@ -35,27 +31,54 @@ pub const USER_AGENT: &str = concat!("tachograph/", env!("CARGO_PKG_VERSION"));
 pub struct Config {
     /// Between two scrapes of one engine. A page costs the engine's event loop milliseconds, so this is not short.
     pub period: Duration,
-    /// For one scrape, from connecting to the last byte.
+    /// For one request, from connecting to the last byte.
     pub timeout: Duration,
     /// Bytes of one page.
     pub max_bytes: usize,
+    /// The key that a server asks for.
+    pub api_key: Option<Secret>,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { period: Duration::from_secs(5), timeout: Duration::from_secs(2), max_bytes: 8 << 20 }
+        Self { period: Duration::from_secs(5), timeout: Duration::from_secs(2), max_bytes: 8 << 20, api_key: None }
     }
 }
 
-/// What one page gave.
+/// Text that no log shows.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(pub String);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
+/// An engine to ask.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// The engine.
+    pub engine: EngineId,
+    /// Where its page may be, the likeliest first; none where it listens on no TCP port.
+    pub pages: Vec<Url>,
+    /// A process in whose network namespace that is, where it is not the agent's own.
+    pub network: Option<Pid>,
+    /// The command line of its first process.
+    pub words: Vec<String>,
+}
+
+/// What asking an engine gave.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Scraped {
-    /// The gauges.
-    pub sample: Sample,
-    /// Whose names they have, see [`super::names::Gauges::engine`].
-    pub dialect: &'static str,
-    /// Lines that are none of the format's, and were passed over.
-    pub bad_lines: u64,
+pub struct Outcome {
+    /// The engine.
+    pub engine: EngineId,
+    /// Where it was asked.
+    pub url: Option<String>,
+    /// The page.
+    pub scraped: Result<Sample, Error>,
+    /// What is known of it beside.
+    pub facts: Arc<Facts>,
 }
 
 /// Why a scrape gave nothing, as one sentence.
@@ -64,13 +87,25 @@ pub enum Error {
     /// No client can be made here.
     #[error("scraping is not possible here: {0}")]
     Client(String),
+    /// It has no port to ask.
+    #[error("it listens on no TCP port")]
+    NoPort,
+    /// Its network namespace cannot be entered.
+    #[error("it is in a network namespace of its own, and entering that needs CAP_SYS_ADMIN: {0}")]
+    Network(String),
     /// No connection, or it broke.
     #[error("no answer: {0}")]
     Http(String),
     /// The answer took too long.
     #[error("no answer within {0:?}")]
     Timeout(Duration),
-    /// Any status but 200. A redirect is among them.
+    /// 401 or 403.
+    #[error("it asks for an API key (status {0}): see scrape.api_key_file")]
+    Key(u16),
+    /// 404: the page is switched off, or elsewhere.
+    #[error("it has no metrics page here (status 404)")]
+    Closed,
+    /// Any other status but 200. A redirect is among them.
     #[error("answered with status {0}")]
     Status(u16),
     /// The page is longer than the cap.
@@ -90,12 +125,45 @@ pub enum Error {
     },
 }
 
-/// Scrapes `targets` once a period, each for itself, until their sender is dropped.
+impl Error {
+    /// Whether another address of the same engine may answer better.
+    fn is_elsewhere(&self) -> bool {
+        matches!(self, Self::Closed | Self::NoGauges { .. } | Self::NotText | Self::Http(_) | Self::Status(_))
+    }
+}
+
+/// What is remembered of an engine between two rounds.
+#[derive(Debug, Clone, Default)]
+struct Known {
+    /// Which of its pages to ask.
+    page: usize,
+    facts: Option<(MonoNs, Arc<Facts>)>,
+    /// Whether it told its numbers last time.
+    told: Option<bool>,
+}
+
+impl Known {
+    /// Says in the log what changed.
+    fn learn(&mut self, outcome: &Outcome) {
+        let engine = outcome.engine.0.pid.0;
+        let told = Some(outcome.scraped.is_ok());
+        match &outcome.scraped {
+            _ if self.told == told => {}
+            Ok(sample) => {
+                tracing::info!(engine, dialect = sample.dialect, url = outcome.url, "engine tells its metrics");
+            }
+            Err(error) => tracing::info!(engine, %error, "engine does not tell its metrics"),
+        }
+        self.told = told;
+    }
+}
+
+/// Asks `targets` once a period, each for itself, until their sender is dropped.
 pub async fn run(
     config: Config,
-    targets: watch::Receiver<Vec<(EngineId, Url)>>,
+    targets: watch::Receiver<Vec<Target>>,
     clock: Arc<dyn Clock>,
-    sink: impl Fn(EngineId, Result<Scraped, Error>) + Send,
+    sink: impl Fn(Outcome) + Send,
 ) {
     let scraper = match Scraper::new(config.clone()) {
         Ok(scraper) => scraper,
@@ -104,108 +172,46 @@ pub async fn run(
             return;
         }
     };
+    let mut known: BTreeMap<EngineId, Known> = BTreeMap::new();
     let mut tick = tokio::time::interval(config.period);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while targets.has_changed().is_ok() {
         tick.tick().await;
         let mut round = JoinSet::new();
-        for (engine, url) in targets.borrow().iter().cloned() {
+        let mut before = std::mem::take(&mut known);
+        for target in targets.borrow().iter().cloned() {
+            let known = before.remove(&target.engine).unwrap_or_default();
             let (scraper, clock) = (scraper.clone(), Arc::clone(&clock));
-            round.spawn(async move { (engine, scraper.scrape(engine, url, clock.as_ref()).await) });
+            round.spawn(async move { scraper.ask(target, known, clock).await });
         }
         while let Some(done) = round.join_next().await {
             match done {
-                Ok((engine, result)) => sink(engine, result),
+                Ok((outcome, mut after)) => {
+                    after.learn(&outcome);
+                    known.insert(outcome.engine, after);
+                    sink(outcome);
+                }
                 Err(error) => tracing::warn!(%error, "a scrape ended without a result"),
             }
         }
     }
 }
 
-/// A client with the caps built in.
-#[derive(Debug, Clone)]
-pub struct Scraper {
-    client: Client,
-    config: Config,
-}
-
-impl Scraper {
-    /// Makes the client, and installs the process's TLS provider if nobody has.
-    pub fn new(config: Config) -> Result<Self, Error> {
-        if rustls::crypto::CryptoProvider::get_default().is_none() {
-            // An error means that another thread was first, which is as good.
-            drop(rustls::crypto::ring::default_provider().install_default());
-        }
-        let client = Client::builder()
-            .user_agent(USER_AGENT)
-            .timeout(config.timeout)
-            .redirect(Policy::none())
-            .no_proxy()
-            .http1_only()
-            .pool_max_idle_per_host(1)
-            // The certificate names the public host, and the address here is this node's own. No secret is sent.
-            .tls_danger_accept_invalid_certs(true)
-            .build()
-            .map_err(|error| Error::Client(chain(&error)))?;
-        Ok(Self { client, config })
-    }
-
-    /// One bounded GET, read to gauges.
-    pub async fn scrape(&self, engine: EngineId, url: Url, clock: &dyn Clock) -> Result<Scraped, Error> {
-        let request = self.client.get(url).header(ACCEPT, ACCEPTED);
-        let response = request.send().await.map_err(|error| self.failed(&error))?;
-        if response.status() != StatusCode::OK {
-            return Err(Error::Status(response.status().as_u16()));
-        }
-        let content_type =
-            response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(ToOwned::to_owned);
-        let page = self.page(response).await?;
-        let at = clock.now();
-        let page = str::from_utf8(&page).map_err(|_not_utf8| Error::NotText)?;
-
-        let mut parser = Parser::new(Format::of(content_type.as_deref(), page));
-        let mut collector = Collector::default();
-        for line in page.split_inclusive('\n') {
-            if let Some(point) = parser.line(line) {
-                collector.take(&point);
+/// Asks each of its pages once until one answers, in a runtime of its own.
+pub fn once(config: Config, target: &Target, clock: &Arc<dyn Clock>) -> Result<Outcome, Error> {
+    let scraper = Scraper::new(config)?;
+    let runtime = network::runtime().map_err(|error| Error::Client(error.to_string()))?;
+    runtime.block_on(async {
+        let mut known = Known::default();
+        loop {
+            let page = known.page;
+            let (outcome, after) = scraper.ask(target.clone(), known, Arc::clone(clock)).await;
+            if outcome.scraped.is_ok() || after.page <= page {
+                return Ok(outcome);
             }
+            known = after;
         }
-        if parser.is_cut() {
-            return Err(Error::Cut);
-        }
-        let bad_lines = parser.bad_lines();
-        let gauges = collector.finish().ok_or(Error::NoGauges { bad_lines })?;
-        let sample = Sample {
-            engine,
-            at,
-            running: gauges.running,
-            waiting: gauges.waiting,
-            kv_usage: gauges.kv_usage,
-            models: gauges.models,
-        };
-        Ok(Scraped { sample, dialect: gauges.engine, bad_lines })
-    }
-
-    async fn page(&self, mut response: Response) -> Result<Vec<u8>, Error> {
-        let mut page = Vec::new();
-        while let Some(piece) = response.chunk().await.map_err(|error| self.failed(&error))? {
-            if page.len() + piece.len() > self.config.max_bytes {
-                return Err(Error::TooLarge(self.config.max_bytes));
-            }
-            page.extend_from_slice(&piece);
-        }
-        Ok(page)
-    }
-
-    fn failed(&self, error: &reqwest::Error) -> Error {
-        if error.is_timeout() { Error::Timeout(self.config.timeout) } else { Error::Http(chain(error)) }
-    }
-}
-
-/// An error with its causes; the outermost alone seldom says why.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |error| error.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+    })
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Exposition text in, line by line; [`Point`]s out. Prometheus text 0.0.4 and OpenMetrics 1.0, read tolerantly.
 //!
 //! A line that is none of the format's is counted and passed over: one bad exporter must not hide the others
-//! that share its page. Metadata, timestamps and exemplars are recognised and dropped, for nothing here needs them.
+//! that share its page. Metadata and exemplars are recognised and dropped, for nothing here needs them.
 
 use std::borrow::Cow;
 
@@ -37,6 +37,8 @@ pub struct Point<'a> {
     pub labels: Vec<(&'a str, Cow<'a, str>)>,
     /// The value; NaN and the infinities are values.
     pub value: f64,
+    /// When it was so, in the unit of the page's format; most engines do not say.
+    pub timestamp: Option<f64>,
 }
 
 impl Point<'_> {
@@ -102,15 +104,19 @@ fn sample(format: Format, text: &str) -> Option<Point<'_>> {
         Some((figures, exemplar)) => (format == Format::OpenMetrics && is_exemplar(exemplar)).then_some(figures)?,
         None => rest,
     };
-    Some(Point { name, labels, value: value(figures)? })
+    let (value, timestamp) = value(figures)?;
+    Some(Point { name, labels, value, timestamp })
 }
 
 /// A value and perhaps a timestamp.
-fn value(figures: &str) -> Option<f64> {
+fn value(figures: &str) -> Option<(f64, Option<f64>)> {
     let mut words = figures.split_ascii_whitespace();
     let value = words.next()?.parse().ok()?;
-    let timestamp_is_one = words.next().is_none_or(|word| word.parse::<f64>().is_ok_and(f64::is_finite));
-    (timestamp_is_one && words.next().is_none()).then_some(value)
+    let timestamp = match words.next() {
+        Some(word) => Some(word.parse::<f64>().ok().filter(|at| at.is_finite())?),
+        None => None,
+    };
+    words.next().is_none().then_some((value, timestamp))
 }
 
 fn is_exemplar(text: &str) -> bool {

@@ -53,6 +53,8 @@ pub const ERRORS: Unit = Unit { ucum: "{error}", word: "" };
 pub const TOKENS: Unit = Unit { ucum: "{token}", word: "" };
 /// Requests.
 pub const REQUESTS: Unit = Unit { ucum: "{request}", word: "" };
+/// Money; UCUM has no unit for it.
+pub const DOLLARS: Unit = Unit { ucum: "{USD}", word: "dollars" };
 /// A number of other things.
 pub const NUMBER: Unit = Unit { ucum: "1", word: "" };
 
@@ -113,7 +115,11 @@ const CI: Label = label("ci", "tachograph.gpu.mig.compute_instance");
 const SERIES: &[Label] = &[OPERATION, PROVIDER, MODEL];
 const SERIES_ERROR: &[Label] = &[OPERATION, PROVIDER, MODEL, ERROR];
 const PROCESS: &[Label] = &[ENGINE, PID];
+const WHAT: Label = label("what", "tachograph.check.what");
+const RANKED: &[Label] = &[ENGINE, label("rank", "tachograph.engine.rank")];
+const MEASURED: &[Label] = &[ENGINE, label("what", "tachograph.time.what")];
 const GPU: &[Label] = &[HW_ID, HW_NAME];
+const USE: &[Label] = &[HW_ID, HW_NAME, label("use", "tachograph.use")];
 const GPU_HARDWARE: &[Label] = &[HW_ID, HW_NAME, HW_TYPE];
 const GPU_REASON: &[Label] = &[HW_ID, HW_NAME, REASON];
 const GPU_CLOCK: &[Label] = &[HW_ID, HW_NAME, CLOCK];
@@ -165,12 +171,52 @@ metrics! {
         "Share of the KV cache in use, as the engine core's scheduler last said.";
     ENGINE_QUEUED_TOKENS = Gauge "tachograph_engine_queued_tokens" "tachograph.engine.queued_tokens" TOKENS PROCESS,
         "Prompt tokens of requests that were added and have not answered.";
-    SCRAPED_RUNNING = Gauge "tachograph_engine_scraped_requests_running" "tachograph.engine.scraped.requests.running" REQUESTS &[ENGINE],
-        "Requests running, from the engine's own metrics.";
-    SCRAPED_WAITING = Gauge "tachograph_engine_scraped_requests_waiting" "tachograph.engine.scraped.requests.waiting" REQUESTS &[ENGINE],
-        "Requests waiting, from the engine's own metrics.";
-    SCRAPED_KV_USAGE = Gauge "tachograph_engine_scraped_kv_usage_ratio" "tachograph.engine.scraped.kv.usage" RATIO &[ENGINE],
-        "Share of the KV cache in use, from the engine's own metrics.";
+    SCRAPE_UP = Gauge "tachograph_engine_scrape_up" "tachograph.engine.scrape.up" NUMBER &[ENGINE],
+        "Whether the engine last told its own metrics; /api/v1/snapshot says why not.";
+    SCRAPED_RUNNING = Gauge "tachograph_engine_scraped_requests_running" "tachograph.engine.scraped.requests.running" REQUESTS RANKED,
+        "Requests running, from the engine's own metrics, by rank that schedules for itself.";
+    SCRAPED_WAITING = Gauge "tachograph_engine_scraped_requests_waiting" "tachograph.engine.scraped.requests.waiting" REQUESTS RANKED,
+        "Requests waiting, from the engine's own metrics, by rank.";
+    SCRAPED_KV_USAGE = Gauge "tachograph_engine_scraped_kv_usage_ratio" "tachograph.engine.scraped.kv.usage" RATIO RANKED,
+        "Share of the KV cache in use, from the engine's own metrics, by rank; shares are no summands.";
+    SCRAPED_TOKENS = Counter "tachograph_engine_scraped_tokens_total" "tachograph.engine.scraped.tokens" TOKENS
+        &[ENGINE, label("type", "tachograph.token.type")],
+        "Tokens by the engine's own counters: prompt, generation, prefix_queried and prefix_hit (looked up and found in the prefix cache).";
+    SCRAPED_PREEMPTIONS = Counter "tachograph_engine_scraped_preemptions_total" "tachograph.engine.scraped.preemptions" NUMBER &[ENGINE],
+        "Preemptions by the engine's own counter.";
+    SCRAPED_FINISHED = Counter "tachograph_engine_scraped_requests_finished_total" "tachograph.engine.scraped.requests.finished" REQUESTS
+        &[ENGINE, label("reason", "tachograph.finish.reason")],
+        "Finished requests by the engine's own counters and its word for why; any where it has none.";
+    SCRAPED_TIME = Counter "tachograph_engine_scraped_time_seconds_total" "tachograph.engine.scraped.time" SECONDS MEASURED,
+        "Seconds that the engine's own histograms sum up: ttft, queue, prefill, decode.";
+    SCRAPED_TIMED = Counter "tachograph_engine_scraped_timed_total" "tachograph.engine.scraped.timed" NUMBER MEASURED,
+        "How many durations these sums hold.";
+    SCRAPED_ADAPTERS = Gauge "tachograph_engine_scraped_lora_adapters" "tachograph.engine.scraped.lora_adapters" NUMBER
+        &[ENGINE, label("state", "tachograph.lora.state")],
+        "LoRA adapters with running and with waiting requests, from the engine's own metrics.";
+    SCRAPED_UNKNOWN = Gauge "tachograph_engine_scraped_unknown_names" "tachograph.engine.scraped.unknown_names" NUMBER &[ENGINE],
+        "Metrics on the engine's page whose names this version does not know; /api/v1/snapshot lists the first.";
+    SCRAPED_STALE = Gauge "tachograph_engine_scraped_stale" "tachograph.engine.scraped.stale" NUMBER
+        &[ENGINE, WHAT],
+        "Whether a gauge of the engine's own metrics stands still while the engine's messages say otherwise.";
+    SCRAPE_CHECKS = Counter "tachograph_engine_scrape_checks_total" "tachograph.engine.scrape.checks" NUMBER
+        &[ENGINE, WHAT, label("result", "tachograph.check.result")],
+        "Comparisons of the engine's own metrics with its messages, which win: agreed, disagreed.";
+    MODEL_INFO = Gauge "tachograph_model_info" "tachograph.model.info" NUMBER
+        &[ENGINE, label("model", "tachograph.model.name"), label("root", "tachograph.model.root"),
+          label("lora_base", "tachograph.model.lora_base"), label("revision", "tachograph.model.revision"),
+          label("dtype", "tachograph.model.dtype"), label("quantization", "tachograph.model.quantization"),
+          label("max_model_len", "tachograph.model.max_model_len"), label("engine_version", "tachograph.engine.version"),
+          label("tensor_parallel_size", "tachograph.engine.tensor_parallel_size"),
+          label("pipeline_parallel_size", "tachograph.engine.pipeline_parallel_size"),
+          label("data_parallel_size", "tachograph.engine.data_parallel_size"),
+          label("max_num_seqs", "tachograph.engine.max_num_seqs"),
+          label("max_num_batched_tokens", "tachograph.engine.max_num_batched_tokens"),
+          label("gpu_memory_utilization", "tachograph.engine.gpu_memory_utilization"),
+          label("kv_blocks", "tachograph.engine.kv_blocks"), label("block_size", "tachograph.engine.block_size"),
+          label("kv_cache_dtype", "tachograph.engine.kv_cache_dtype"),
+          label("enable_prefix_caching", "tachograph.engine.enable_prefix_caching")],
+        "Always 1; how a served model was started stands in the labels, where a flag, the server or its metrics tell.";
     GPU_MEMORY_USAGE = Gauge "hw_gpu_memory_usage_bytes" "hw.gpu.memory.usage" BYTES GPU,
         "Memory of the GPU in use.";
     GPU_MEMORY_LIMIT = Gauge "hw_gpu_memory_limit_bytes" "hw.gpu.memory.limit" BYTES GPU,
@@ -264,6 +310,20 @@ metrics! {
         "Calls and fields that NVML refused in this session; one that it does not support is asked once.";
     GPU_UP = Gauge "tachograph_gpu_collector_up" "tachograph.gpu.collector.up" NUMBER &[],
         "Whether NVML answers on this node; the snapshot says why not.";
+    ENGINE_SECONDS = Counter "tachograph_request_engine_seconds_total" "tachograph.request.engine_time" SECONDS SERIES,
+        "Time of engine cores that finished requests had: a step's time goes to the requests in it by their tokens.";
+    REQUEST_ENERGY = Histogram "tachograph_request_energy_joules" "tachograph.request.energy" JOULES SERIES,
+        "Energy of the GPUs that a finished request used: the counters' rise, shared like the engine's time.";
+    REQUEST_COST = Counter "tachograph_request_cost_dollars_total" "tachograph.request.cost" DOLLARS SERIES,
+        "Price of the GPU time that finished requests used.";
+    TOKEN_COST = Counter "tachograph_request_token_dollars_total" "tachograph.request.token_cost" DOLLARS SERIES,
+        "What the tokens of finished requests would cost at the prices set for tokens.";
+    GPU_USED_SECONDS = Counter "tachograph_gpu_used_seconds_total" "tachograph.gpu.used.time" SECONDS USE,
+        "Time of the GPU by use: requests, or idle; they sum to the time that it was read.";
+    GPU_USED_ENERGY = Counter "tachograph_gpu_used_energy_joules_total" "tachograph.gpu.used.energy" JOULES USE,
+        "Energy of the GPU by use: requests, or idle; they sum to the rise of its counter.";
+    GPU_USED_COST = Counter "tachograph_gpu_used_cost_dollars_total" "tachograph.gpu.used.cost" DOLLARS USE,
+        "Price of the GPU's time by use: requests, or idle; they sum to price times time.";
     COVERAGE = Gauge "tachograph_agent_coverage_ratio" "tachograph.agent.coverage" RATIO &[],
         "Requests recorded and complete, of those whose record is due; absent before the first.";
     SERIES_OVERFLOW = Counter "tachograph_agent_series_overflow_total" "tachograph.agent.series_overflow" NUMBER &[],

@@ -6,6 +6,7 @@ use crate::export::catalog;
 use crate::export::catalog::Metric;
 use std::borrow::Cow;
 
+mod engines;
 mod gpus;
 
 /// One metric with its samples, at least one.
@@ -43,7 +44,9 @@ pub fn collect(snapshot: &Snapshot) -> Vec<Family<'_>> {
         Page { families: catalog::METRICS.iter().map(|metric| Family { metric, samples: Vec::new() }).collect() };
     requests(snapshot, &mut page);
     processes(snapshot, &mut page);
+    engines::put(snapshot, &mut page);
     gpus::collect(snapshot, &mut page);
+    uses(snapshot, &mut page);
     agent(snapshot, &mut page);
     page.families.retain(|family| !family.samples.is_empty());
     page.families
@@ -96,6 +99,11 @@ fn requests<'a>(snapshot: &'a Snapshot, page: &mut Page<'a>) {
         ] {
             page.put(&catalog::TOKENS_TOTAL, with(&[kind]), tokens.map(Value::Whole));
         }
+        let used = &totals.used;
+        page.put(&catalog::ENGINE_SECONDS, base, (used.core_seconds > 0.0).then_some(Value::Real(used.core_seconds)));
+        page.put(&catalog::REQUEST_ENERGY, base, histogram(&totals.energy));
+        page.put(&catalog::REQUEST_COST, base, used.part.dollars.map(Value::Real));
+        page.put(&catalog::TOKEN_COST, base, totals.token_dollars.map(Value::Real));
         page.put(&catalog::PREEMPTIONS, base, totals.preemptions.map(Value::Whole));
     }
 }
@@ -116,11 +124,16 @@ fn processes<'a>(snapshot: &'a Snapshot, page: &mut Page<'a>) {
         page.put(&catalog::ENGINE_KV_USAGE, labels(), core.load.kv_usage.map(Value::Real));
         page.put(&catalog::ENGINE_QUEUED_TOKENS, labels(), Value::Whole(core.queued_tokens));
     }
-    for engine in &snapshot.engines {
-        let labels = || [engine.engine.0.pid.to_string()];
-        page.put(&catalog::SCRAPED_RUNNING, labels(), engine.running.map(Value::Real));
-        page.put(&catalog::SCRAPED_WAITING, labels(), engine.waiting.map(Value::Real));
-        page.put(&catalog::SCRAPED_KV_USAGE, labels(), engine.kv_usage.map(Value::Real));
+}
+
+fn uses<'a>(snapshot: &'a Snapshot, page: &mut Page<'a>) {
+    for device in &snapshot.devices {
+        for (name, used) in [("requests", &device.attributed), ("idle", &device.idle)] {
+            let labels = [device.id.as_str(), device.name.as_deref().unwrap_or_default(), name];
+            page.put(&catalog::GPU_USED_SECONDS, labels, used.device_seconds.map(Value::Real));
+            page.put(&catalog::GPU_USED_ENERGY, labels, used.joules.map(Value::Real));
+            page.put(&catalog::GPU_USED_COST, labels, used.dollars.map(Value::Real));
+        }
     }
 }
 

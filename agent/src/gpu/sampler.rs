@@ -35,7 +35,7 @@ const SILENCE: Duration = Duration::from_secs(5);
 /// Feeds `sink` until the future is dropped: at each reading, and each second while NVML is silent.
 ///
 /// Dropping the future ends the thread at its next breath; a thread that hangs inside NVML is left behind.
-pub async fn run(config: Config, clock: Arc<dyn Clock>, sink: impl Fn(State) + Send) {
+pub async fn run(config: Config, clock: Arc<dyn Clock>, mut sink: impl FnMut(State) + Send) {
     if !config.enabled {
         sink(absent("GPU sampling is switched off"));
         return;

@@ -277,13 +277,14 @@ impl Book {
         self.enter(life, vitals, out);
     }
 
-    fn enter(&mut self, life: Life, vitals: &Vitals, out: &mut Vec<Update>) -> u64 {
+    fn enter(&mut self, mut life: Life, vitals: &Vitals, out: &mut Vec<Update>) -> u64 {
         while self.lives.len() >= self.config.engine_requests.max(1) {
             let Some(oldest) = self.lives.first_key_value().map(|(key, _)| *key) else { break };
             vitals.evicted.one();
             self.evict(oldest, life.seen, vitals, out);
         }
         let key = self.number();
+        life.key = key;
         let core = self.cores.entry(life.core).or_default();
         if let Some(Some(former)) = core.requests.insert(life.id.clone(), Some(key)) {
             let load = core.load.map(|(_, load)| load);
@@ -328,7 +329,19 @@ impl Book {
         {
             life.abort(at, load);
             self.ended.insert(key);
+            self.left(core, key, at);
         }
+    }
+
+    /// An engine request ended that may never have answered: it may have been worked for all the same.
+    fn left(&mut self, core: Pid, key: u64, at: MonoNs) {
+        let Some(life) = self.lives.get(&key).filter(|life| !life.answered()) else { return };
+        let (added, prompt_tokens) = (life.seen, life.prompt_tokens.unwrap_or(0));
+        let others = || self.lives.values().filter(|other| other.core == core && other.end.is_none());
+        let before =
+            self.lives.range(..key).filter(|(_, other)| other.core == core && other.end.is_none() && !other.answered());
+        let (before, alone) = (u32::try_from(before.count()).unwrap_or(u32::MAX), others().next().is_none());
+        self.cores.entry(core).or_default().work.left(key, added, at, prompt_tokens, before, alone);
     }
 
     fn life(&self, core: Pid, id: &str) -> Option<u64> {
@@ -347,7 +360,7 @@ impl Book {
         }
         let load = core.load.map(|(_, load)| load);
         let (lost, whole) = (core.lost, core.whole);
-        let mut finished = Vec::new();
+        let (mut finished, mut parts) = (Vec::new(), Vec::new());
         for output in &step.outputs {
             let known = self.cores.get(&pid).and_then(|core| core.requests.get(&output.id)).copied();
             let key = match known {
@@ -363,11 +376,19 @@ impl Book {
                 }
             };
             let Some(life) = self.lives.get_mut(&key) else { continue };
+            let answered = life.answered();
             life.step(output, timestamp, at, load, vitals);
+            parts.extend(life.part(output.tokens, answered));
             if output.finish.is_some() {
                 self.ended.insert(key);
                 finished.push(key);
             }
+        }
+        if let Some(timestamp) = timestamp {
+            let running = load.and_then(|load| load.running).unwrap_or(0);
+            let answered = self.lives.values().filter(|life| life.core == pid && life.decodes()).count();
+            let unseen = running.saturating_sub(u32::try_from(answered).unwrap_or(u32::MAX));
+            self.cores.entry(pid).or_default().work.step(timestamp, &parts, unseen);
         }
         for key in finished {
             let Some(life) = self.lives.get(&key) else { continue };
@@ -454,7 +475,7 @@ impl Book {
         Some(http)
     }
 
-    fn gauges(&self, now: MonoNs, out: &mut Vec<Update>) {
+    fn gauges(&mut self, now: MonoNs, out: &mut Vec<Update>) {
         let mut live: BTreeMap<Pid, (u64, u32)> = BTreeMap::new();
         for life in self.lives.values().filter(|life| life.end.is_none()) {
             let (queued, count) = live.entry(life.core).or_default();
@@ -475,6 +496,8 @@ impl Book {
                     let (queued_tokens, live) = live.get(pid).copied().unwrap_or_default();
                     let (at, load) = self.cores.get(pid).and_then(|core| core.load).unwrap_or((now, Load::default()));
                     out.push(Update::Engine { core: *pid, engine: process.engine, at, load, queued_tokens, live });
+                    let (upto, slots) = self.cores.entry(*pid).or_default().work.settle(now, live > 0);
+                    out.push(Update::Worked { core: *pid, upto, slots });
                 }
             }
         }

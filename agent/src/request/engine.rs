@@ -7,6 +7,9 @@ use crate::request::EngineAt;
 use crate::request::EngineRequest;
 use crate::request::Incomplete;
 use crate::request::names::Names;
+use crate::request::work::Begun;
+use crate::request::work::Part;
+use crate::request::work::Work;
 use crate::stream::Added;
 use crate::stream::Finish;
 use crate::stream::Load;
@@ -59,6 +62,8 @@ pub(super) enum Share {
 /// The life of one engine request.
 #[derive(Debug)]
 pub(super) struct Life {
+    /// Where the book keeps it.
+    pub(super) key: u64,
     pub(super) id: String,
     pub(super) names: Names,
     pub(super) external_id: Option<String>,
@@ -108,6 +113,7 @@ impl Life {
     /// From its first sign, where the ADD was not seen.
     pub(super) fn found(core: Pid, engine: Option<EngineId>, at: MonoNs, id: &str, external: Option<&str>) -> Self {
         Self {
+            key: 0,
             id: id.to_owned(),
             names: Names::read(id, external),
             external_id: None,
@@ -225,6 +231,22 @@ impl Life {
         self.first.is_some()
     }
 
+    /// Whether it runs and the scheduler's messages show it.
+    pub(super) fn decodes(&self) -> bool {
+        self.answered() && self.end.is_none() && self.preempted.is_none()
+    }
+
+    /// What a step that has just been taken in did for it; `answered` is whether it had answered before.
+    pub(super) fn part(&self, made: u32, answered: bool) -> Option<Part> {
+        let key = self.key;
+        let computed = self.prompt_tokens.unwrap_or(0).saturating_sub(self.cached_tokens.unwrap_or(0));
+        if answered {
+            return (made > 0).then_some(Part { key, tokens: made.into(), begun: None });
+        }
+        let begun = self.scheduled.map(Begun::At).or(self.added.map(Begun::After));
+        self.answered().then_some(Part { key, tokens: computed.max(1), begun })
+    }
+
     /// When the first output left the engine.
     pub(super) fn first_sent(&self) -> Option<MonoNs> {
         self.first.map(|made| made.at)
@@ -262,6 +284,7 @@ impl Life {
         let last = found.filter(|_| first.is_some() && (last_token > self.forgotten || self.forgotten == 0));
         let seen_end = if whole { output_tokens } else { in_time };
         EngineRequest {
+            key: self.key,
             id: self.id.clone(),
             external_id: self.external_id.clone(),
             client_index: self.client_index,
@@ -297,6 +320,8 @@ pub(super) struct Core {
     recorded: VecDeque<String>,
     /// Whether messages of it were lost.
     pub(super) lost: bool,
+    /// Who had its time.
+    pub(super) work: Work,
 }
 
 impl Core {

@@ -471,9 +471,9 @@ fn gauges_are_read_off_on_a_tick() {
     story.ask(1, 10.0, &chat()).add(12.0, ID, 7).add(13.0, "chatcmpl-b-00000002", 5);
     story.step(20.1, &[&format!("{ID} 1")]).ask(2, 150.0, &chat());
     let updates = story.run().updates;
-    let engine = updates.iter().find_map(|update| match update {
-        Update::Engine { queued_tokens, live: 2, load, .. } => Some((*queued_tokens, load.running)),
-        Update::Engine { .. } | Update::Ended(_) | Update::InFlight { .. } | Update::Gone(_) => None,
+    let engine = updates.iter().find_map(|update| {
+        let Update::Engine { queued_tokens, live: 2, load, .. } = update else { return None };
+        Some((*queued_tokens, load.running))
     });
     assert_eq!(engine, Some((5, Some(1))));
     assert!(updates.contains(&Update::InFlight { pid: FRONT, requests: 2 }));

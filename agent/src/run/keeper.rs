@@ -7,13 +7,9 @@ use crate::clock::System;
 use crate::correlate::TargetView;
 use crate::correlate::state::Correlator;
 use crate::discover::Discover;
-use crate::discover::procfs;
-use crate::engine::scrape::Url;
-use crate::ident::EngineId;
-use crate::ident::EngineKind;
-use crate::ident::Role;
+use crate::engine::scrape;
+use crate::run::engines;
 use crate::vitals::Vitals;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::sync::mpsc::RecvTimeoutError;
@@ -32,12 +28,6 @@ const REST: u32 = 9;
 /// The longest such rest: an engine that starts is not kept waiting.
 const REST_MOST: Duration = Duration::from_millis(250);
 
-/// vLLM's own default.
-const VLLM_PORT: u16 = 8_000;
-
-/// Where each engine's metrics are.
-pub type Engines = Vec<(EngineId, Url)>;
-
 /// What the keeper works with.
 pub struct Keeper {
     /// Finds.
@@ -53,7 +43,7 @@ pub struct Keeper {
     /// Who must know of a process before its first event.
     pub roster: SyncSender<Attached>,
     /// Who scrapes.
-    pub engines: watch::Sender<Engines>,
+    pub engines: watch::Sender<Vec<scrape::Target>>,
 }
 
 impl Keeper {
@@ -90,7 +80,8 @@ impl Keeper {
             self.correlator.targets(self.attach.attachments().map(view).collect());
         }
         // A server listens some time after it appeared.
-        let engines = addresses(&self.attach);
+        let targets: Vec<_> = self.attach.attachments().map(|attachment| &attachment.target).collect();
+        let engines = engines::addresses(&targets);
         self.engines.send_if_modified(|known| {
             let new = *known != engines;
             *known = engines;
@@ -109,47 +100,5 @@ fn view(attachment: &crate::attach::Attachment) -> TargetView {
         attached: attachment.attached.iter().cloned().collect(),
         skipped: attachment.skipped.iter().map(|skip| format!("{}: {}", skip.what, skip.why)).collect(),
         in_flight: 0,
-    }
-}
-
-/// The port of each engine's HTTP server: the one its command line names, else its lowest.
-fn addresses(attach: &Attach) -> Engines {
-    let mut found = BTreeMap::new();
-    for target in attach.attachments().map(|attachment| &attachment.target) {
-        if target.role != Role::Frontend || found.contains_key(&target.engine) {
-            continue;
-        }
-        let ports = procfs::listening(target.process.pid);
-        let words = procfs::cmdline(target.engine.0.pid);
-        let asked = argument(&words, "--port").and_then(|port| port.parse().ok());
-        let usual = (target.kind == EngineKind::Vllm).then_some(VLLM_PORT);
-        let port = [asked, usual].into_iter().flatten().find(|port| ports.contains(port)).or(ports.first().copied());
-        let scheme = if argument(&words, "--ssl-certfile").is_some() { "https" } else { "http" };
-        let url = port.and_then(|port| Url::parse(&format!("{scheme}://127.0.0.1:{port}/metrics")).ok());
-        if let Some(url) = url {
-            found.insert(target.engine, url);
-        }
-    }
-    found.into_iter().collect()
-}
-
-/// The value of `--name value` or `--name=value`.
-fn argument<'a>(words: &'a [String], name: &str) -> Option<&'a str> {
-    words.iter().enumerate().find_map(|(at, word)| match word.strip_prefix(name)? {
-        "" => words.get(at + 1).map(String::as_str),
-        rest => rest.strip_prefix('='),
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn arguments_in_both_spellings() {
-        let words = ["vllm", "serve", "m", "--port", "81", "--host=h", "--porter=x"].map(str::to_owned);
-        assert_eq!(argument(&words, "--port"), Some("81"));
-        assert_eq!(argument(&words, "--host"), Some("h"));
-        assert_eq!(argument(&words, "--ssl-certfile"), None);
     }
 }

@@ -177,6 +177,7 @@ mod tests {
             Update::Gone(pid) => format!("{pid} left"),
             Update::InFlight { pid, .. } => format!("{pid} is here"),
             Update::Engine { core, .. } => format!("core {core} is here"),
+            Update::Worked { core, .. } => format!("core {core} works"),
         };
         line.updates().map(words).collect()
     }

@@ -5,6 +5,7 @@ use super::tape::Entry;
 use crate::clock::Anchor;
 use crate::clock::MonoNs;
 use crate::config::Config;
+use crate::correlate::Finished;
 use crate::correlate::state::Correlator;
 use crate::correlate::state::Settings;
 use crate::correlate::trace::Random;
@@ -74,6 +75,7 @@ pub(super) fn requests(
     }
     line.close(now);
     print(&mut line, &correlator, anchor, out)?;
+    write(correlator.flush(), out)?;
     if foreign > 0 {
         tracing::warn!(entries = foreign, "entries of an unknown kind were passed over");
     }
@@ -82,9 +84,14 @@ pub(super) fn requests(
 
 fn print(line: &mut Line, correlator: &Correlator, anchor: Anchor, out: &mut impl Write) -> anyhow::Result<()> {
     for update in line.updates() {
-        if let Some(finished) = correlator.update(update, anchor) {
-            writeln!(out, "{}", ui::record::record(&finished))?;
-        }
+        write(correlator.update(update, anchor), out)?;
+    }
+    Ok(())
+}
+
+fn write(finished: Vec<Arc<Finished>>, out: &mut impl Write) -> anyhow::Result<()> {
+    for finished in finished {
+        writeln!(out, "{}", ui::record::record(&finished))?;
     }
     Ok(())
 }

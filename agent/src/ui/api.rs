@@ -1,6 +1,7 @@
 //! The snapshot and a query in, the JSON of `/api/v1/requests` and `/api/v1/snapshot` out.
 
 use crate::correlate::Snapshot;
+use crate::correlate::engines::EngineView;
 use crate::ui::gpus;
 use crate::ui::record::record;
 use serde_json::Value;
@@ -84,12 +85,27 @@ pub fn snapshot(snapshot: &Snapshot) -> Value {
         "targets": snapshot.targets,
         "cores": snapshot.cores,
         "gpus": gpus::gpus(snapshot),
-        "engines": snapshot.engines.iter().map(|engine| &**engine).collect::<Vec<_>>(),
+        "engines": snapshot.engines.iter().map(engine).collect::<Vec<Value>>(),
+        "devices": snapshot.devices,
+        "unclaimed": snapshot.unclaimed,
+        "users": snapshot.users,
         "own": snapshot.own,
         "series": snapshot.series.len(),
         "series_overflow": snapshot.series_overflow,
         "requests_kept": snapshot.requests.len(),
         "requests_kept_max": snapshot.requests_kept,
+    })
+}
+
+/// `sample` is null exactly where `closed` says why.
+fn engine(view: &EngineView) -> Value {
+    json!({
+        "engine": view.engine,
+        "url": view.url,
+        "closed": view.closed,
+        "sample": view.sample.as_deref(),
+        "facts": *view.facts,
+        "checks": view.checks,
     })
 }
 

@@ -4,10 +4,12 @@ use crate::clock::MonoNs;
 use crate::clock::seconds;
 use crate::correlate::EngineRequest;
 use crate::correlate::Exchange;
+use crate::correlate::Facts;
 use crate::correlate::Finished;
 use crate::correlate::ITL_BOUNDS_NS;
 use crate::correlate::Itl;
 use crate::correlate::Request;
+use crate::correlate::Sample;
 use crate::correlate::totals;
 use serde_json::Map;
 use serde_json::Value;
@@ -17,7 +19,7 @@ use std::fmt::Write as _;
 /// The JSON of a finished request. Instants and `*_ns` are nanoseconds, instants of CLOCK_MONOTONIC;
 /// `*_seconds` of an instant count from `accepted`.
 pub fn record(finished: &Finished) -> Value {
-    let Finished { request, trace, end_unix_ns, anchor, gpus, engine_sample } = finished;
+    let Finished { request, trace, end_unix_ns, anchor, engine_sample, engine_facts, .. } = finished;
     let since = |instant: Option<MonoNs>| Some(seconds(instant?.since(request.accepted?)?));
     let fields = [
         ("id", json!(request.serial)),
@@ -77,8 +79,12 @@ pub fn record(finished: &Finished) -> Value {
                 "finished": request.finished,
             }),
         ),
-        ("gpus", json!(**gpus)),
-        ("engine_sample", json!(engine_sample.as_deref())),
+        ("gpus", json!(finished.gpus)),
+        ("gpus_by", json!((!finished.gpus.is_empty()).then_some(finished.gpus_by))),
+        ("used", json!(finished.used)),
+        ("token_dollars", json!(finished.token_dollars)),
+        ("engine_sample", json!(engine_sample.as_deref().map(sample))),
+        ("served", served(request, engine_facts.as_deref())),
     ];
     let mut record: Map<String, Value> = fields.map(|(key, value)| (key.to_owned(), value)).into_iter().collect();
     let mut reasons: Map<String, Value> =
@@ -98,6 +104,38 @@ fn status(request: &Request) -> Value {
 fn phases(request: &Request, show: impl Fn(u64) -> Value) -> Map<String, Value> {
     let named = totals::named(&request.phases).into_iter();
     named.map(|(name, ns)| (name.to_owned(), ns.map_or(Value::Null, &show))).collect()
+}
+
+/// The gauges; the counters stand in the snapshot, for they are no matter of one request.
+fn sample(sample: &Sample) -> Value {
+    json!({
+        "engine": sample.engine,
+        "at": sample.at,
+        "running": sample.running,
+        "waiting": sample.waiting,
+        "kv_usage": sample.kv_usage,
+        "models": sample.models,
+    })
+}
+
+/// What served the request: an adapter where the model asked for is one, else the model itself.
+fn served(request: &Request, facts: Option<&Facts>) -> Value {
+    let model = facts.zip(request.model.as_ref()).and_then(|(facts, model)| facts.model(model));
+    let flag = |name| facts.and_then(|facts| facts.flags.get(name));
+    let base = model.and_then(|model| model.parent.as_ref()).and_then(|parent| facts?.model(parent));
+    let adapter = model.filter(|model| model.parent.is_some());
+    let weights = if adapter.is_some() { base } else { model };
+    json!({
+        "model": weights.map(|model| &model.id),
+        "root": weights.and_then(|model| model.root.as_ref()),
+        "lora_adapter": adapter.map(|model| &model.id),
+        "lora_root": adapter.and_then(|model| model.root.as_ref()),
+        "max_model_len": model.and_then(|model| model.max_model_len),
+        "revision": flag("revision"),
+        "dtype": flag("dtype"),
+        "quantization": flag("quantization"),
+        "engine_version": facts.and_then(|facts| facts.version.as_ref()),
+    })
 }
 
 fn connection(exchange: Exchange) -> Value {
@@ -182,6 +220,14 @@ fn usual_reason(path: &str) -> &'static str {
         "engine_requests[].instants.aborted" => "not_aborted",
         "engine_requests[].finish" => "not_finished_by_engine",
         "engine_sample" => "not_scraped",
+        "used" => "not_in_engine",
+        "gpus_by" | "used.device_seconds" => "no_gpu",
+        "used.joules" | "used.uncertain_joules" => "no_energy_counter",
+        "used.dollars" | "token_dollars" => "no_price",
+        "served.lora_adapter" | "served.lora_root" => "no_adapter",
+        "served.revision" | "served.dtype" | "served.quantization" => "no_flag",
+        _ if path.starts_with("served.") => "not_told",
+        _ if path.starts_with("engine_sample.") => "not_exported",
         _ if path.starts_with("params.") => "not_sent",
         _ => "not_seen",
     }
@@ -206,7 +252,7 @@ mod tests {
     use crate::correlate::sample::streamed;
 
     fn of(request: Request) -> Value {
-        record(&busy().update(Update::Ended(Box::new(request)), ANCHOR).unwrap())
+        record(&busy().update(Update::Ended(Box::new(request)), ANCHOR).remove(0))
     }
 
     #[test]

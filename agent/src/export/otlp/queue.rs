@@ -171,7 +171,7 @@ mod tests {
     use crate::correlate::sample::streamed;
 
     fn finished() -> Arc<Finished> {
-        busy().update(Update::Ended(Box::new(streamed(1))), ANCHOR).unwrap()
+        busy().update(Update::Ended(Box::new(streamed(1))), ANCHOR).remove(0)
     }
 
     fn counts(vitals: &Vitals) -> (u64, u64) {

@@ -3,10 +3,12 @@
 use crate::clock::MonoNs;
 use crate::clock::seconds;
 use crate::correlate::EngineRequest;
+use crate::correlate::Facts;
 use crate::correlate::Finished;
 use crate::correlate::Load;
 use crate::correlate::Operation;
 use crate::correlate::Request;
+use crate::correlate::during::During;
 use crate::correlate::labels;
 use crate::correlate::totals;
 use crate::export::otlp::attribute::Attributes;
@@ -15,6 +17,7 @@ use opentelemetry_proto::tonic::trace::v1::SpanFlags;
 use opentelemetry_proto::tonic::trace::v1::Status;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
+use std::collections::BTreeMap;
 
 /// The sampled flag of the trace context standard.
 const SAMPLED: u32 = 1;
@@ -183,6 +186,9 @@ const fn route(operation: Operation) -> Option<&'static str> {
     }
 }
 
+/// Energy counters, shared by the tokens of each engine step.
+const ENERGY_METHOD: &str = "counter_by_step_tokens";
+
 /// What no convention has a name for.
 fn own(request: &Request, out: &mut Attributes) {
     out.put("tachograph.serial", request.serial);
@@ -218,21 +224,65 @@ fn own(request: &Request, out: &mut Attributes) {
     }
 }
 
-/// What the side lines knew when the request ended. Lists run over the GPUs of the node in one order,
-/// and only those that every GPU tells are given.
+/// What the side lines knew of it. Lists run over the GPUs that served it in one order, and only those
+/// that every one of them tells are given.
 fn around(finished: &Finished, out: &mut Attributes) {
     let gpus = &finished.gpus;
     out.list("tachograph.gpu.ids", gpus.iter().map(|gpu| &gpu.uuid));
+    if !gpus.is_empty() {
+        out.put("tachograph.gpu.by", word(&finished.gpus_by));
+    }
     if let Some(used) = gpus.iter().map(|gpu| gpu.memory_used_bytes).collect::<Option<Vec<u64>>>() {
         out.list("tachograph.gpu.memory_usage", used);
     }
-    if let Some(busy) = gpus.iter().map(|gpu| gpu.utilization).collect::<Option<Vec<f64>>>() {
-        out.list("tachograph.gpu.utilization", busy);
+    let mut means = |name: &str, mean: fn(&During) -> Option<f64>| {
+        if let Some(means) = gpus.iter().map(mean).collect::<Option<Vec<f64>>>() {
+            out.list(name, means);
+        }
+    };
+    means("tachograph.gpu.utilization", |gpu| gpu.utilization);
+    means("tachograph.gpu.power", |gpu| gpu.power_watts);
+    means("tachograph.gpu.sm_clock", |gpu| gpu.sm_clock_hertz);
+    let mut throttled: BTreeMap<&str, f64> = BTreeMap::new();
+    for (reason, seconds) in gpus.iter().flat_map(|gpu| &gpu.throttled_seconds) {
+        let longest = throttled.entry(reason).or_default();
+        *longest = longest.max(*seconds);
     }
+    for (reason, seconds) in throttled {
+        out.put(&format!("tachograph.gpu.throttled.{reason}"), seconds);
+    }
+    if let Some(used) = &finished.used {
+        out.put("tachograph.used.engine_time", used.core_seconds);
+        out.put("tachograph.used.gpu_time", used.part.device_seconds);
+        if let Some(joules) = used.part.joules {
+            out.put("tachograph.used.energy", joules);
+            out.put("tachograph.used.energy.uncertain", used.uncertain_joules);
+            out.put("tachograph.used.energy.method", ENERGY_METHOD);
+        }
+        out.put("tachograph.used.cost_dollars", used.part.dollars);
+    }
+    out.put("tachograph.token_dollars", finished.token_dollars);
     if let Some(engine) = &finished.engine_sample {
         out.put("tachograph.engine.scraped.running", engine.running);
         out.put("tachograph.engine.scraped.waiting", engine.waiting);
         out.put("tachograph.engine.scraped.kv_usage", engine.kv_usage);
+    }
+    if let Some(facts) = &finished.engine_facts {
+        served(&finished.request, facts, out);
+    }
+}
+
+/// What served the request: an adapter where the model asked for is one, else the model itself.
+fn served(request: &Request, facts: &Facts, out: &mut Attributes) {
+    out.put("tachograph.engine.version", facts.version.as_ref());
+    let Some(model) = request.model.as_ref().and_then(|model| facts.model(model)) else { return };
+    if let Some(parent) = &model.parent {
+        out.put("tachograph.model.lora_adapter", model.id.as_str());
+        out.put("tachograph.model.name", parent.as_str());
+        out.put("tachograph.model.root", facts.model(parent).and_then(|base| base.root.as_ref()));
+    } else {
+        out.put("tachograph.model.name", model.id.as_str());
+        out.put("tachograph.model.root", model.root.as_ref());
     }
 }
 
@@ -254,7 +304,7 @@ mod tests {
     use std::sync::Arc;
 
     fn finished(request: Request) -> Arc<Finished> {
-        busy().update(Update::Ended(Box::new(request)), ANCHOR).unwrap()
+        busy().update(Update::Ended(Box::new(request)), ANCHOR).remove(0)
     }
 
     #[expect(clippy::use_debug, reason = "the golden shows values with their types")]

@@ -108,7 +108,7 @@ fn start(settings: &Settings) -> (Exporter, Arc<Vitals>) {
 }
 
 fn finished(request: Request) -> Arc<Finished> {
-    busy().update(Update::Ended(Box::new(request)), ANCHOR).unwrap()
+    busy().update(Update::Ended(Box::new(request)), ANCHOR).remove(0)
 }
 
 /// Spans of one [`streamed`] request: itself and six phases.

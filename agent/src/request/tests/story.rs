@@ -261,7 +261,7 @@ pub(super) fn run(told: &[(f64, Message)], config: Config) -> Outcome {
     book.close(ms(tick), &vitals, &mut out);
     let ended = |update: &Update| match update {
         Update::Ended(request) => Some((**request).clone()),
-        Update::Engine { .. } | Update::InFlight { .. } | Update::Gone(_) => None,
+        Update::Engine { .. } | Update::Worked { .. } | Update::InFlight { .. } | Update::Gone(_) => None,
     };
     Outcome { records: out.iter().filter_map(ended).collect(), updates: out, vitals }
 }
