@@ -38,7 +38,8 @@ pub(crate) fn plain() -> Result<()> {
     for suite in suites()?.iter().filter(|suite| *suite != "vllm") {
         step(&format!("suite {suite}"), || {
             let mut test = cargo();
-            test.args(["test", "-p", "agent-tests", "--test", suite]);
+            // What a test says of its numbers is shown, a test at a time.
+            test.args(["test", "-p", "agent-tests", "--test", suite, "--", "--show-output"]);
             test.env("TACHOGRAPH_BIN", &agent).env("TACHOGRAPH_STANDIN_PYTHON", &standin);
             test.env("TACHOGRAPH_STACK", &stack).env("TACHOGRAPH_NVML_PYTHON", &nvml);
             if !is_root() {
