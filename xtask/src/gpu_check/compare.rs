@@ -135,27 +135,34 @@ mod tests {
     use crate::step::root;
     use serde_json::json;
 
-    /// The agent's own JSON, as its golden file has it.
+    /// The agent's own JSON of a GPU: its golden file's, with the values of [`said`] where it has a place for each.
     fn gpu() -> Value {
         let golden = std::fs::read_to_string(root().join("tests/golden/snapshot.json")).unwrap();
-        serde_json::from_str::<Value>(&golden).unwrap().pointer("/gpus/gpus/0").unwrap().clone()
+        let mut gpu = serde_json::from_str::<Value>(&golden).unwrap().pointer("/gpus/gpus/0").unwrap().clone();
+        for (name, _, ours) in said() {
+            let field = FIELDS.iter().find(|field| field.name == name).unwrap();
+            *gpu.pointer_mut(field.pointer).unwrap_or_else(|| panic!("no {}", field.pointer)) = ours;
+        }
+        gpu
     }
 
-    /// What nvidia-smi says of the golden file's GPU, beside what that leaves open.
-    const SAID: [(&str, &str); 12] = [
-        ("name", "Stub 80GB"),
-        ("pci.bus_id", "00000000:18:00.0"),
-        ("memory.total", "0"),
-        ("utilization.gpu", "75"),
-        ("power.draw.instant", "312.50"),
-        ("enforced.power.limit", "700.00"),
-        ("temperature.memory", "61"),
-        ("clocks.sm", "1500"),
-        ("clocks_event_reasons_counters.sw_power_cap", "1500000"),
-        ("clocks_event_reasons.sw_power_cap", "Active"),
-        ("ecc.errors.corrected.volatile.total", "3"),
-        ("remapped_rows.pending", "Yes"),
-    ];
+    /// What nvidia-smi says, and what that is in the agent's units.
+    fn said() -> [(&'static str, &'static str, Value); 12] {
+        [
+            ("name", "Stub 80GB", json!("Stub 80GB")),
+            ("pci.bus_id", "00000000:18:00.0", json!("00000000:18:00.0")),
+            ("memory.total", "81559", json!(85_520_809_984_u64)),
+            ("utilization.gpu", "75", json!(0.75)),
+            ("power.draw.instant", "312.50", json!(312.5)),
+            ("enforced.power.limit", "700.00", json!(700.0)),
+            ("temperature.memory", "61", json!(61.0)),
+            ("clocks.sm", "1500", json!(1.5e9)),
+            ("clocks_event_reasons_counters.sw_power_cap", "1500000", json!(1.5)),
+            ("clocks_event_reasons.sw_power_cap", "Active", json!(true)),
+            ("ecc.errors.corrected.volatile.total", "3", json!(3)),
+            ("remapped_rows.pending", "Yes", json!(true)),
+        ]
+    }
 
     fn compared(said: &[(&'static str, &str)]) -> Vec<Line> {
         let names: Vec<&str> = said.iter().map(|(name, _)| *name).collect();
@@ -166,8 +173,9 @@ mod tests {
 
     #[test]
     fn what_is_the_same_agrees_in_nvidia_smis_own_units() {
-        let lines = compared(&SAID);
-        assert_eq!(lines.len(), SAID.len());
+        let said = said().map(|(name, said, _)| (name, said));
+        let lines = compared(&said);
+        assert_eq!(lines.len(), said.len());
         let wrong: Vec<&Line> = lines.iter().filter(|line| !line.agrees).collect();
         assert!(wrong.is_empty(), "{wrong:?}");
     }
@@ -178,7 +186,7 @@ mod tests {
             "Active" | "Yes" => "No".to_owned(),
             said => said.parse::<f64>().map_or("[N/A]".to_owned(), |number| (number * 1.2 + 100.0).to_string()),
         };
-        for (name, said) in SAID {
+        for (name, said, _) in said() {
             let said = other(said);
             assert!(!compared(&[(name, &said)])[0].agrees, "{name} {said}");
         }
