@@ -122,6 +122,8 @@ pub struct EngineRequest {
     pub preemptions: u32,
     /// Nanoseconds between a preemption and the next scheduling; part of prefill or decode.
     pub preempted_ns: u64,
+    /// The most requests, itself among them, that ran at one of its steps after the first.
+    pub running_max: Option<u32>,
     /// Prompt tokens.
     pub prompt_tokens: Option<u64>,
     /// Prompt tokens found in the prefix cache.
@@ -284,6 +286,19 @@ impl Request {
     }
 }
 
+/// How an engine core steps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Steps {
+    /// The last step.
+    pub last: Option<MonoNs>,
+    /// The usual time from one step to the next while there is work, nanoseconds.
+    pub usual_ns: Option<u64>,
+    /// Since when there has been work: the earliest sign of those of its requests that have not ended.
+    pub work_since: Option<MonoNs>,
+    /// Since when it sleeps, where it was told to.
+    pub asleep_since: Option<MonoNs>,
+}
+
 /// What the book tells the outside.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Update {
@@ -295,10 +310,12 @@ pub enum Update {
         core: Pid,
         /// Its engine.
         engine: EngineId,
-        /// When.
+        /// When the scheduler last spoke.
         at: MonoNs,
         /// The scheduler's last word.
         load: Load,
+        /// Its steps.
+        steps: Steps,
         /// Prompt tokens of requests that were added and have not answered.
         queued_tokens: u64,
         /// Engine requests that were added and have not ended.

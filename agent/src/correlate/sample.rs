@@ -19,6 +19,7 @@ use crate::request::Itl;
 use crate::request::Join;
 use crate::request::Phases;
 use crate::request::Request;
+use crate::request::Steps;
 use crate::request::Update;
 use crate::stream::Exchange;
 use crate::stream::Finish;
@@ -60,6 +61,7 @@ pub(crate) fn streamed(serial: u64) -> Request {
             aborted: None,
             preemptions: 1,
             preempted_ns: 2_000_000,
+            running_max: Some(2),
             prompt_tokens: Some(12),
             cached_tokens: Some(4),
             output_tokens: 5,
@@ -192,6 +194,12 @@ pub(crate) fn busy() -> Correlator {
             engine: ENGINE,
             at: ms(100),
             load: Load { running: Some(2), waiting: Some(0), kv_usage: Some(0.5) },
+            steps: Steps {
+                last: Some(ms(100)),
+                usual_ns: Some(20_000_000),
+                work_since: Some(ms(14)),
+                asleep_since: None,
+            },
             queued_tokens: 12,
             live: 2,
         },

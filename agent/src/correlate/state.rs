@@ -91,7 +91,7 @@ impl Correlator {
         let mut state = self.lock();
         match update {
             Update::Ended(request) => return Some(state.ended(*request, anchor)),
-            Update::Engine { core, engine, at, load, queued_tokens, live } => {
+            Update::Engine { core, engine, at, load, steps: _, queued_tokens, live } => {
                 let view = CoreView { pid: core, engine, at, load, queued_tokens, live };
                 state.bounded(|state| &mut state.cores, core, view);
             }

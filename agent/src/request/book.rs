@@ -164,6 +164,9 @@ impl Book {
                 }
             }
             Message::Stepped { engine, at, step } => self.step(*engine, *at, step, vitals, out),
+            Message::Slept { engine, at, asleep } => {
+                self.cores.entry(*engine).or_default().pace.sleep(*at, *asleep);
+            }
             Message::Died { engine, at } => self.died(*engine, *at),
             Message::EngineLost { engine, at: _ } => self.lost(*engine),
         }
@@ -369,6 +372,11 @@ impl Book {
                 finished.push(key);
             }
         }
+        let going_on = step.outputs.iter().any(|output| output.finish.is_none());
+        let busy = load.map_or(going_on, |load| load.running.unwrap_or(0) + load.waiting.unwrap_or(0) > 0);
+        if let Some(core) = self.cores.get_mut(&pid) {
+            core.pace.step(at, timestamp, busy);
+        }
         for key in finished {
             let Some(life) = self.lives.get(&key) else { continue };
             for caller in self.callers.get(life.names.base()).cloned().unwrap_or_default() {
@@ -456,9 +464,17 @@ impl Book {
 
     fn gauges(&self, now: MonoNs, out: &mut Vec<Update>) {
         let mut live: BTreeMap<Pid, (u64, u32)> = BTreeMap::new();
+        let mut work: BTreeMap<Pid, MonoNs> = BTreeMap::new();
         for life in self.lives.values().filter(|life| life.end.is_none()) {
             let (queued, count) = live.entry(life.core).or_default();
             *count += 1;
+            // The end of one that is damaged may be among what was lost.
+            let damaged = life.flags.contains(&Incomplete::EngineMessagesLost);
+            let unknown = self.cores.get(&life.core).is_some_and(|core| core.pace.without(life.seen));
+            if !damaged && !unknown {
+                let since = work.entry(life.core).or_insert(life.seen);
+                *since = life.seen.min(*since);
+            }
             if !life.answered() {
                 *queued = queued.saturating_add(life.prompt_tokens.unwrap_or(0));
             }
@@ -474,7 +490,10 @@ impl Book {
                 Role::Core => {
                     let (queued_tokens, live) = live.get(pid).copied().unwrap_or_default();
                     let (at, load) = self.cores.get(pid).and_then(|core| core.load).unwrap_or((now, Load::default()));
-                    out.push(Update::Engine { core: *pid, engine: process.engine, at, load, queued_tokens, live });
+                    let pace = self.cores.get(pid).map(|core| &core.pace);
+                    let steps = pace.map(|pace| pace.steps(work.get(pid).copied())).unwrap_or_default();
+                    let engine = process.engine;
+                    out.push(Update::Engine { core: *pid, engine, at, load, steps, queued_tokens, live });
                 }
             }
         }
