@@ -250,8 +250,7 @@ impl Config {
             correlate: correlate::state::Settings {
                 requests_kept: all.requests_kept.unwrap_or(correlate.requests_kept),
                 series_cap: all.series_cap.unwrap_or(correlate.series_cap),
-                duration_thresholds: value::numbers(all.slo.duration_seconds),
-                ttft_thresholds: value::numbers(all.slo.ttft_seconds),
+                objectives: all.slo.objectives(),
             },
             ring_bytes: all.ring_bytes.map_or(16 << 20, |bytes| bytes.0),
             keep_losses: all.keep_losses.unwrap_or(false),

@@ -16,16 +16,23 @@ pub use crate::request::EngineRequest;
 pub use crate::request::ITL_BOUNDS_NS;
 pub use crate::request::Itl;
 pub use crate::request::Request;
+pub use crate::request::Steps;
 pub use crate::request::Update;
 pub use crate::stream::Exchange;
 pub use crate::stream::Load;
 pub use crate::stream::Operation;
 
 pub mod bounds;
+pub mod cause;
+pub mod judge;
 pub mod labels;
+pub mod rolling;
+pub mod slo;
 pub mod state;
 pub mod totals;
 pub mod trace;
+pub mod usual;
+pub mod wedged;
 pub mod window;
 
 #[cfg(test)]
@@ -70,6 +77,8 @@ pub struct Finished {
     pub gpus: Arc<[crate::gpu::Sample]>,
     /// Its engine's gauges at the last scrape before its end.
     pub engine_sample: Option<Arc<crate::engine::Sample>>,
+    /// Whether it was as it should be; `None` where no objective applies to it.
+    pub verdict: Option<judge::Verdict>,
 }
 
 /// What tells one time series from another; `model` is bounded (names served with success, else `other`).
@@ -117,6 +126,10 @@ pub struct CoreView {
     pub queued_tokens: u64,
     /// Engine requests live.
     pub live: u32,
+    /// Its steps.
+    pub steps: Steps,
+    /// How it stands still, where it is wedged.
+    pub wedged: Option<wedged::Wedged>,
 }
 
 /// What the agent itself uses, from `/proc/self`.
@@ -139,6 +152,10 @@ pub struct Snapshot {
     pub started: Anchor,
     /// Totals by series.
     pub series: Arc<BTreeMap<Series, totals::Totals>>,
+    /// Requests judged by their objectives, by series.
+    pub judged: Arc<BTreeMap<Series, rolling::Counts>>,
+    /// The same for the last minutes, by model.
+    pub slo: rolling::Windows,
     /// Traced processes.
     pub targets: Vec<TargetView>,
     /// Engine cores.

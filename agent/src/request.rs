@@ -287,14 +287,17 @@ impl Request {
 }
 
 /// How an engine core steps.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Steps {
     /// The last step.
     pub last: Option<MonoNs>,
     /// The usual time from one step to the next while there is work, nanoseconds.
     pub usual_ns: Option<u64>,
-    /// Since when there has been work: the earliest sign of those of its requests that have not ended.
+    /// Since when there has been work: the earliest sign of those of its requests that have not ended, or when
+    /// it was woken.
     pub work_since: Option<MonoNs>,
+    /// Prompt tokens of the longest of its requests that have not answered.
+    pub longest_prompt: u64,
     /// Since when it sleeps, where it was told to.
     pub asleep_since: Option<MonoNs>,
 }

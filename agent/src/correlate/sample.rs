@@ -3,6 +3,8 @@
 use crate::clock::Anchor;
 use crate::clock::MonoNs;
 use crate::correlate::TargetView;
+use crate::correlate::slo::Objective;
+use crate::correlate::slo::Objectives;
 use crate::correlate::state::Correlator;
 use crate::correlate::state::Settings;
 use crate::ident::Conn;
@@ -185,7 +187,9 @@ pub(crate) fn correlator(settings: &Settings) -> Correlator {
 
 /// A correlator that knows a bit of everything.
 pub(crate) fn busy() -> Correlator {
-    let busy = correlator(&Settings::default());
+    let all = Objective { ttft_seconds: Some(0.1), ..Objective::default() };
+    let objectives = Objectives { all, ..Objectives::default() };
+    let busy = correlator(&Settings { objectives, ..Settings::default() });
     busy.targets(vec![target()]);
     busy.update(Update::InFlight { pid: Pid(41), requests: 3 }, ANCHOR);
     busy.update(
@@ -198,6 +202,7 @@ pub(crate) fn busy() -> Correlator {
                 last: Some(ms(100)),
                 usual_ns: Some(20_000_000),
                 work_since: Some(ms(14)),
+                longest_prompt: 12,
                 asleep_since: None,
             },
             queued_tokens: 12,

@@ -13,6 +13,7 @@ use crate::request::Update;
 use crate::request::engine::Core;
 use crate::request::engine::Life;
 use crate::request::engine::Stop;
+use crate::request::engine::Work;
 use crate::request::engine::believed;
 use crate::request::evidence::Habits;
 use crate::request::http::Close;
@@ -464,7 +465,7 @@ impl Book {
 
     fn gauges(&self, now: MonoNs, out: &mut Vec<Update>) {
         let mut live: BTreeMap<Pid, (u64, u32)> = BTreeMap::new();
-        let mut work: BTreeMap<Pid, MonoNs> = BTreeMap::new();
+        let mut work: BTreeMap<Pid, Work> = BTreeMap::new();
         for life in self.lives.values().filter(|life| life.end.is_none()) {
             let (queued, count) = live.entry(life.core).or_default();
             *count += 1;
@@ -472,8 +473,7 @@ impl Book {
             let damaged = life.flags.contains(&Incomplete::EngineMessagesLost);
             let unknown = self.cores.get(&life.core).is_some_and(|core| core.pace.without(life.seen));
             if !damaged && !unknown {
-                let since = work.entry(life.core).or_insert(life.seen);
-                *since = life.seen.min(*since);
+                work.insert(life.core, Work::with(work.get(&life.core).copied(), life));
             }
             if !life.answered() {
                 *queued = queued.saturating_add(life.prompt_tokens.unwrap_or(0));

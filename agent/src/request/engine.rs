@@ -293,6 +293,24 @@ impl Life {
     }
 }
 
+/// The requests of an engine core that have not ended.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Work {
+    since: MonoNs,
+    longest_prompt: u64,
+}
+
+impl Work {
+    /// With this one among them.
+    pub(super) fn with(work: Option<Self>, life: &Life) -> Self {
+        let unread = if life.answered() { 0 } else { life.prompt_tokens.unwrap_or(0) };
+        work.map_or(Self { since: life.seen, longest_prompt: unread }, |work| Self {
+            since: work.since.min(life.seen),
+            longest_prompt: work.longest_prompt.max(unread),
+        })
+    }
+}
+
 /// When an engine core steps, and how often.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
@@ -305,6 +323,7 @@ pub(super) struct Pace {
     idle: Option<MonoNs>,
     usual_ns: Option<u64>,
     asleep_since: Option<MonoNs>,
+    woken: Option<MonoNs>,
 }
 
 impl Pace {
@@ -331,11 +350,18 @@ impl Pace {
 
     /// It was told to sleep, or to wake.
     pub(super) fn sleep(&mut self, at: MonoNs, asleep: bool) {
+        self.woken = if asleep { self.woken } else { Some(at) };
         self.asleep_since = asleep.then(|| self.asleep_since.unwrap_or(at));
     }
 
-    pub(super) fn steps(&self, work_since: Option<MonoNs>) -> Steps {
-        Steps { last: self.last, usual_ns: self.usual_ns, work_since, asleep_since: self.asleep_since }
+    pub(super) fn steps(&self, work: Option<Work>) -> Steps {
+        Steps {
+            last: self.last,
+            usual_ns: self.usual_ns,
+            work_since: work.map(|work| self.woken.map_or(work.since, |woken| woken.max(work.since))),
+            longest_prompt: work.map_or(0, |work| work.longest_prompt),
+            asleep_since: self.asleep_since,
+        }
     }
 }
 

@@ -17,7 +17,8 @@ use std::fmt::Write as _;
 /// The JSON of a finished request. Instants and `*_ns` are nanoseconds, instants of CLOCK_MONOTONIC;
 /// `*_seconds` of an instant count from `accepted`.
 pub fn record(finished: &Finished) -> Value {
-    let Finished { request, trace, end_unix_ns, anchor, gpus, engine_sample } = finished;
+    let Finished { request, trace, end_unix_ns, anchor, gpus, engine_sample, verdict } = finished;
+    let explained = verdict.as_ref().and_then(|verdict| verdict.explained);
     let since = |instant: Option<MonoNs>| Some(seconds(instant?.since(request.accepted?)?));
     let fields = [
         ("id", json!(request.serial)),
@@ -63,6 +64,9 @@ pub fn record(finished: &Finished) -> Value {
         ("blocked_seconds", json!(seconds(request.blocked_ns))),
         ("preemptions", json!(request.preemptions)),
         ("engine_at", json!(request.engine_at)),
+        ("slo_missed", json!(verdict.as_ref().map(|verdict| &verdict.missed))),
+        ("cause", json!(explained.map(|explained| explained.cause))),
+        ("cause_seconds", json!(explained.map(|explained| seconds(explained.excess_ns)))),
         ("join", json!(request.join)),
         ("incomplete", json!((!request.incomplete.is_empty()).then_some(&request.incomplete))),
         (
@@ -136,6 +140,7 @@ fn engine_request(engine: &EngineRequest) -> Value {
         "phases_ns": { "queue": queue, "prefill": prefill, "decode": decode },
         "preemptions": engine.preemptions,
         "preempted_seconds": seconds(engine.preempted_ns),
+        "running_max": engine.running_max,
         "input_tokens": engine.prompt_tokens,
         "cached_tokens": engine.cached_tokens,
         "output_tokens": engine.output_tokens,
@@ -182,6 +187,8 @@ fn usual_reason(path: &str) -> &'static str {
         "engine_requests[].instants.aborted" => "not_aborted",
         "engine_requests[].finish" => "not_finished_by_engine",
         "engine_sample" => "not_scraped",
+        "slo_missed" => "no_objective",
+        "cause" | "cause_seconds" => "nothing_missed",
         _ if path.starts_with("params.") => "not_sent",
         _ => "not_seen",
     }

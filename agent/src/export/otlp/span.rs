@@ -7,6 +7,7 @@ use crate::correlate::Finished;
 use crate::correlate::Load;
 use crate::correlate::Operation;
 use crate::correlate::Request;
+use crate::correlate::cause::Explained;
 use crate::correlate::labels;
 use crate::correlate::totals;
 use crate::export::otlp::attribute::Attributes;
@@ -218,9 +219,16 @@ fn own(request: &Request, out: &mut Attributes) {
     }
 }
 
-/// What the side lines knew when the request ended. Lists run over the GPUs of the node in one order,
+/// Its verdict, and what the side lines knew when the request ended. Lists run over the GPUs of the node in one order,
 /// and only those that every GPU tells are given.
 fn around(finished: &Finished, out: &mut Attributes) {
+    if let Some(verdict) = &finished.verdict {
+        out.list("tachograph.slo.missed", verdict.missed.iter().filter_map(word));
+        if let Some(Explained { cause, excess_ns }) = verdict.explained {
+            out.put("tachograph.cause", cause.name());
+            out.put("tachograph.cause.excess", seconds(excess_ns));
+        }
+    }
     let gpus = &finished.gpus;
     out.list("tachograph.gpu.ids", gpus.iter().map(|gpu| &gpu.uuid));
     if let Some(used) = gpus.iter().map(|gpu| gpu.memory_used_bytes).collect::<Option<Vec<u64>>>() {

@@ -18,7 +18,7 @@ fn steps(story: &Story) -> (Option<MonoNs>, Option<u64>, Option<MonoNs>, Option<
         Update::Engine { steps, .. } => Some(*steps),
         Update::Ended(_) | Update::InFlight { .. } | Update::Gone(_) => None,
     });
-    let Steps { last, usual_ns, work_since, asleep_since } = last.unwrap();
+    let Steps { last, usual_ns, work_since, asleep_since, longest_prompt: _ } = last.unwrap();
     (last, usual_ns.map(|ns| (ns + 500_000) / 1_000_000), work_since, asleep_since)
 }
 
@@ -64,5 +64,10 @@ fn an_engine_sleeps_until_it_is_woken_or_steps() {
     stepped.step(30.0, &[]);
     assert_eq!(steps(&stepped).3, None);
     story.told.push(slept(40.0, false));
-    assert_eq!(steps(&story).3, None);
+    story.add(15.0, ID, 7);
+    assert_eq!(
+        (steps(&story).2, steps(&story).3),
+        (Some(ms(40.0)), None),
+        "what waited meanwhile is work from then on"
+    );
 }
