@@ -160,7 +160,7 @@ fn excesses(missed: &Missed, spent: &[Spent], usual: &Usual) -> Vec<Excess> {
     };
     let counted = || spent.iter().filter(|spent| parts.contains(&spent.part));
     let usuals: Vec<(Part, u64)> =
-        counted().map(|spent| (spent.part, usual.of(spent.part, spent.tokens).unwrap_or(0))).collect();
+        counted().map(|spent| (spent.part, usual.of(spent.part, spent.tokens).unwrap_or(0).min(spent.ns))).collect();
     let mut found: Vec<Excess> = counted()
         .zip(&usuals)
         .map(|(spent, (part, usual))| Excess { of: Of::Part(*part), ns: spent.ns.saturating_sub(*usual) })
