@@ -122,6 +122,8 @@ pub struct EngineRequest {
     pub preemptions: u32,
     /// Nanoseconds between a preemption and the next scheduling; part of prefill or decode.
     pub preempted_ns: u64,
+    /// The fullest that the KV cache was while it waited for its first token, a look each tick; 0 to 1.
+    pub kv_usage_waiting: Option<f64>,
     /// The most requests, itself among them, that ran at one of its steps after the first.
     pub running_max: Option<u32>,
     /// Prompt tokens.

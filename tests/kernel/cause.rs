@@ -62,12 +62,17 @@ fn long_prompts_beside_decodes(trial: &mut Trial) -> Result<Stops> {
     Ok(Stops::new())
 }
 
+#[expect(clippy::print_stdout, reason = "what went wrong is part of the result")]
 fn matrix(cases: &[Case], stops: &Stops) -> Confusion {
     let mut matrix = Confusion::default();
     for case in cases {
         let Some(missed) = case.missed else { continue };
         let injected = injected(case, stops).filter(|_| missed);
-        matrix.count(injected, case.record.cause.as_deref());
+        let found = case.record.cause.as_deref();
+        if found != injected {
+            println!("{}: {injected:?}, not {found:?}: {:?}", case.kind, case.record.phases.all());
+        }
+        matrix.count(injected, found);
     }
     matrix
 }

@@ -10,7 +10,6 @@ use crate::correlate::usual::Part;
 use crate::correlate::usual::Spent;
 use crate::correlate::usual::Usual;
 use crate::request::Request;
-use crate::stream::Load;
 use serde::Serialize;
 
 /// A KV cache as full as this keeps requests waiting.
@@ -179,10 +178,11 @@ fn covers(ns: u64, excess_ns: u64) -> bool {
     ns.saturating_mul(2) >= excess_ns
 }
 
-/// Whether the scheduler said, when it was queued or first answered, that the cache was full.
+/// Whether the scheduler said, when it was queued, while it waited or when it first answered, that the cache was full.
 fn waited_for_kv(request: &Request) -> bool {
-    let full = |load: Option<Load>| load.and_then(|load| load.kv_usage).is_some_and(|usage| usage >= KV_FULL);
-    full(request.engine_at.queued) || full(request.engine_at.first_token)
+    let loads = [request.engine_at.queued, request.engine_at.first_token].into_iter().flatten();
+    let waiting = request.engine_requests.iter().filter_map(|engine| engine.kv_usage_waiting);
+    loads.filter_map(|load| load.kv_usage).chain(waiting).any(|usage| usage >= KV_FULL)
 }
 
 /// What made a phase of the engine long. One that lost its room also computes again what it had.

@@ -63,6 +63,7 @@ pub(crate) fn streamed(serial: u64) -> Request {
             aborted: None,
             preemptions: 1,
             preempted_ns: 2_000_000,
+            kv_usage_waiting: Some(0.25),
             running_max: Some(2),
             prompt_tokens: Some(12),
             cached_tokens: Some(4),

@@ -463,10 +463,10 @@ impl Book {
         Some(http)
     }
 
-    fn gauges(&self, now: MonoNs, out: &mut Vec<Update>) {
+    fn gauges(&mut self, now: MonoNs, out: &mut Vec<Update>) {
         let mut live: BTreeMap<Pid, (u64, u32)> = BTreeMap::new();
         let mut work: BTreeMap<Pid, Work> = BTreeMap::new();
-        for life in self.lives.values().filter(|life| life.end.is_none()) {
+        for life in self.lives.values_mut().filter(|life| life.end.is_none()) {
             let (queued, count) = live.entry(life.core).or_default();
             *count += 1;
             // The end of one that is damaged may be among what was lost.
@@ -477,6 +477,9 @@ impl Book {
             }
             if !life.answered() {
                 *queued = queued.saturating_add(life.prompt_tokens.unwrap_or(0));
+                if let Some((_, load)) = self.cores.get(&life.core).and_then(|core| core.load) {
+                    life.wait(load);
+                }
             }
         }
         let mut flying: BTreeMap<Pid, u32> = BTreeMap::new();

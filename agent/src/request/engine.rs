@@ -90,6 +90,7 @@ pub(super) struct Life {
     pub(super) end: Option<(MonoNs, Stop)>,
     pub(super) load: EngineAt,
     running_max: Option<u32>,
+    kv_usage_waiting: Option<f64>,
     pub(super) flags: BTreeSet<Incomplete>,
     pub(super) marked: bool,
     pub(super) untrusted: bool,
@@ -139,6 +140,7 @@ impl Life {
             end: None,
             load: EngineAt::default(),
             running_max: None,
+            kv_usage_waiting: None,
             flags: BTreeSet::new(),
             marked: false,
             untrusted: false,
@@ -228,6 +230,11 @@ impl Life {
         }
     }
 
+    /// The scheduler's last word while it waits for its first token.
+    pub(super) fn wait(&mut self, load: Load) {
+        self.kv_usage_waiting = [self.kv_usage_waiting, load.kv_usage].into_iter().flatten().reduce(f64::max);
+    }
+
     /// Whether anything came out.
     pub(super) fn answered(&self) -> bool {
         self.first.is_some()
@@ -282,6 +289,7 @@ impl Life {
             aborted: self.aborted,
             preemptions: self.preemptions,
             preempted_ns: self.preempted_ns,
+            kv_usage_waiting: self.kv_usage_waiting,
             running_max: self.running_max,
             prompt_tokens: self.prompt_tokens,
             cached_tokens: self.cached_tokens,

@@ -140,6 +140,7 @@ fn engine_request(engine: &EngineRequest) -> Value {
         "phases_ns": { "queue": queue, "prefill": prefill, "decode": decode },
         "preemptions": engine.preemptions,
         "preempted_seconds": seconds(engine.preempted_ns),
+        "kv_usage_waiting": engine.kv_usage_waiting,
         "running_max": engine.running_max,
         "input_tokens": engine.prompt_tokens,
         "cached_tokens": engine.cached_tokens,

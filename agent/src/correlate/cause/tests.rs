@@ -7,6 +7,7 @@ use crate::correlate::slo::Objective;
 use crate::correlate::slo::judge;
 use crate::request::EngineAt;
 use crate::request::Phases;
+use crate::stream::Load;
 
 /// Milliseconds of each phase; the first content leaves `answer` after the first token.
 #[derive(Debug, Clone, Copy)]
@@ -110,6 +111,8 @@ fn engine_gpu_and_socket_tell_what_lies_behind_a_phase() {
     let queued = with([5, 5, 900, 5, 100, 5]);
     assert_eq!(cause(queued, |request| request.engine_at = at(0.9)), Some("kv_pressure"));
     assert_eq!(cause(queued, |request| request.engine_at = EngineAt::default()), Some("queue"));
+    let between = |request: &mut Request| request.engine_requests[0].kv_usage_waiting = Some(0.95);
+    assert_eq!(cause(queued, between), Some("kv_pressure"));
     let decoded = with([5, 5, 5, 5, 900, 5]);
     let preempted = |ns| move |request: &mut Request| request.engine_requests[0].preempted_ns = ns;
     assert_eq!(cause(decoded, preempted(500_000_000)), Some("kv_pressure"));
