@@ -2,6 +2,7 @@
 
 use crate::PLAIN;
 use crate::run::Ground;
+use crate::run::Tally;
 use crate::table::judge;
 use crate::truth::Record;
 use serde_json::Value;
@@ -38,6 +39,11 @@ fn agreed(temperature: f64) -> (Value, Value, Value) {
 
 /// What the table finds, once `spoil` has been at the record; beside it a stream without usage that agrees.
 fn found(spoil: impl FnOnce(&mut Value)) -> anyhow::Result<Vec<String>> {
+    found_with(Tally { agreed: 3, disagreed: 0 }, spoil)
+}
+
+/// As [`found`], with the agent's own comparisons.
+fn found_with(waiting: Tally, spoil: impl FnOnce(&mut Value)) -> anyhow::Result<Vec<String>> {
     let (saw, span, mut record) = agreed(0.201);
     let (mut quiet, other, own) = agreed(0.202);
     if let Some(usage) = quiet.get_mut("usage") {
@@ -58,6 +64,7 @@ fn found(spoil: impl FnOnce(&mut Value)) -> anyhow::Result<Vec<String>> {
         records,
         counters: counters.map(|(name, value)| (name.to_owned(), value)).into(),
         vitals: [("records_lost".to_owned(), json!(0))].into(),
+        checks: [("waiting".to_owned(), waiting)].into(),
     };
     Ok(judge(&PLAIN, &ground))
 }
@@ -65,6 +72,13 @@ fn found(spoil: impl FnOnce(&mut Value)) -> anyhow::Result<Vec<String>> {
 #[test]
 fn what_agrees_is_not_accused() -> anyhow::Result<()> {
     assert_eq!(found(|_| {})?, Vec::<String>::new());
+    Ok(())
+}
+
+#[test]
+fn one_comparison_that_failed_is_one_too_many() -> anyhow::Result<()> {
+    assert_eq!(found_with(Tally { agreed: 9, disagreed: 1 }, |_| {})?.len(), 1);
+    assert_eq!(found_with(Tally { agreed: 0, disagreed: 0 }, |_| {})?.len(), 1, "nothing to judge by");
     Ok(())
 }
 
