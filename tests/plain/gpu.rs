@@ -5,5 +5,6 @@ mod faults;
 mod life;
 mod load;
 mod machine;
+mod namespace;
 mod table;
 mod watch;

@@ -92,6 +92,14 @@ fn what_is_not_supported_is_asked_once_and_what_failed_is_asked_again() {
     }
 }
 
+#[test]
+fn what_a_slow_call_costs_is_told() {
+    let machine = Machine::new(&two_with("utilization = \"slow 30\""));
+    let gpu = gpus(Session::new(&machine.config).step(at(0))).remove(1);
+    let call = &gpu.more.calls["utilization_rates"];
+    assert!(call.max_ns >= 30_000_000 && call.errors == 0);
+}
+
 /// MIG changes what a GPU can tell.
 #[test]
 fn a_gpu_that_is_divided_or_put_together_is_asked_anew() {

@@ -9,6 +9,7 @@ use crate::gpu::machine::uuids;
 use crate::gpu::machine::why;
 use crate::gpu::table::Page;
 use std::fs;
+use tachograph::clock::MonoNs;
 use tachograph::gpu::State;
 use tachograph::gpu::nvml::Config;
 use tachograph::gpu::sampler::Session;
@@ -78,6 +79,18 @@ fn what_is_no_nvml_is_refused() {
     assert!(why(Session::new(&machine.config).step(at(0))).contains("cannot be used"));
     let config = Config { library: Some("libc.so.6".into()), ..machine.config.clone() };
     assert!(why(Session::new(&config).step(at(0))).contains("libc.so.6"));
+}
+
+#[test]
+fn each_tier_keeps_its_own_pace() {
+    let machine = Machine::new(TWO);
+    let mut session = Session::new(&machine.config);
+    let instants = (0..=20).map(|tenth| MonoNs(tenth * 100_000_000));
+    let last = instants.map(|now| gpus(session.step(now)).remove(0)).last().unwrap();
+    let times = |call: &str| last.more.calls[call].count;
+    // The slowest tier has fields of its own, in a call of its own.
+    assert_eq!((times("field_values"), times("utilization_rates"), times("ecc_corrected")), (21 + 1, 3, 1));
+    assert_eq!((last.at, last.more.now.at, last.more.health.at), (at(2), Some(at(2)), Some(at(0))));
 }
 
 /// A driver upgrade: whoever keeps a handle keeps the old library.
