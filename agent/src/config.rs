@@ -258,8 +258,7 @@ impl Config {
             correlate: correlate::state::Settings {
                 requests_kept: all.requests_kept.unwrap_or(correlate.requests_kept),
                 series_cap: all.series_cap.unwrap_or(correlate.series_cap),
-                duration_thresholds: value::numbers(all.slo.duration_seconds),
-                ttft_thresholds: value::numbers(all.slo.ttft_seconds),
+                objectives: all.slo.objectives(),
                 prices: correlate::prices::Prices {
                     gpu_hour: all.prices.gpu_hour.unwrap_or_default(),
                     tokens: all.prices.tokens.unwrap_or_default(),

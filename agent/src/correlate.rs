@@ -21,6 +21,7 @@ pub use crate::request::EngineRequest;
 pub use crate::request::ITL_BOUNDS_NS;
 pub use crate::request::Itl;
 pub use crate::request::Request;
+pub use crate::request::Steps;
 pub use crate::request::Update;
 pub use crate::stream::Exchange;
 pub use crate::stream::Load;
@@ -28,15 +29,21 @@ pub use crate::stream::Operation;
 
 pub mod account;
 pub mod bounds;
+pub mod cause;
 pub mod during;
 pub mod engines;
+pub mod judge;
 pub mod labels;
 pub mod prices;
+pub mod rolling;
 pub mod serving;
+pub mod slo;
 pub mod state;
 pub mod totals;
 pub mod trace;
 pub mod users;
+pub mod usual;
+pub mod wedged;
 pub mod window;
 
 #[cfg(test)]
@@ -89,6 +96,8 @@ pub struct Finished {
     pub engine_sample: Option<Arc<Sample>>,
     /// What is known of its engine beside.
     pub engine_facts: Option<Arc<Facts>>,
+    /// Whether it was as it should be; `None` where no objective applies to it.
+    pub verdict: Option<judge::Verdict>,
 }
 
 /// What tells one time series from another; `model` is bounded (names served with success, else `other`).
@@ -136,6 +145,10 @@ pub struct CoreView {
     pub queued_tokens: u64,
     /// Engine requests live.
     pub live: u32,
+    /// Its steps.
+    pub steps: Steps,
+    /// How it stands still, where it is wedged.
+    pub wedged: Option<wedged::Wedged>,
 }
 
 /// What the agent itself uses, from `/proc/self`.
@@ -158,6 +171,10 @@ pub struct Snapshot {
     pub started: Anchor,
     /// Totals by series.
     pub series: Arc<BTreeMap<Series, totals::Totals>>,
+    /// Requests judged by their objectives, by series.
+    pub judged: Arc<BTreeMap<Series, rolling::Counts>>,
+    /// The same for the last minutes, by model.
+    pub slo: rolling::Windows,
     /// Traced processes.
     pub targets: Vec<TargetView>,
     /// Engine cores.

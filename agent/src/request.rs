@@ -127,6 +127,10 @@ pub struct EngineRequest {
     pub preemptions: u32,
     /// Nanoseconds between a preemption and the next scheduling; part of prefill or decode.
     pub preempted_ns: u64,
+    /// The fullest that the KV cache was while it waited for its first token, a look each tick; 0 to 1.
+    pub kv_usage_waiting: Option<f64>,
+    /// The most requests, itself among them, that ran at one of its steps after the first.
+    pub running_max: Option<u32>,
     /// Prompt tokens.
     pub prompt_tokens: Option<u64>,
     /// Prompt tokens found in the prefix cache.
@@ -289,6 +293,22 @@ impl Request {
     }
 }
 
+/// How an engine core steps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Steps {
+    /// The last step.
+    pub last: Option<MonoNs>,
+    /// The usual time from one step to the next while there is work, nanoseconds.
+    pub usual_ns: Option<u64>,
+    /// Since when there has been work: the earliest sign of those of its requests that have not ended, or when
+    /// it was woken.
+    pub work_since: Option<MonoNs>,
+    /// Prompt tokens of the longest of its requests that have not answered.
+    pub longest_prompt: u64,
+    /// Since when it sleeps, where it was told to.
+    pub asleep_since: Option<MonoNs>,
+}
+
 /// What the book tells the outside.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Update {
@@ -300,10 +320,12 @@ pub enum Update {
         core: Pid,
         /// Its engine.
         engine: EngineId,
-        /// When.
+        /// When the scheduler last spoke.
         at: MonoNs,
         /// The scheduler's last word.
         load: Load,
+        /// Its steps.
+        steps: Steps,
         /// Prompt tokens of requests that were added and have not answered.
         queued_tokens: u64,
         /// Engine requests that were added and have not ended.

@@ -57,6 +57,7 @@ pub mod line;
 pub mod record;
 pub mod replay;
 pub mod tape;
+mod wedge;
 
 /// Between two looks at an empty ring: the kernel side wakes nobody.
 const RING_POLL: Duration = Duration::from_millis(5);
@@ -148,6 +149,7 @@ async fn agent(config: Config) -> anyhow::Result<()> {
     tasks.spawn(side_gpu(config.clone(), Arc::clone(&clock), Arc::clone(&correlator)));
     tasks.spawn(side_engine(config.clone(), addresses, Arc::clone(&clock), Arc::clone(&correlator)));
     tasks.spawn(own(Arc::clone(&correlator)));
+    tasks.spawn(wedge::watch(Arc::clone(&clock), Arc::clone(&correlator)));
     let serving = tokio::spawn(serve::serve(listener, serve::Site { reader, ready }, stopped));
     let correlating = tokio::spawn(correlate(ends, Arc::clone(&clock), correlator, exporter));
     tracing::info!(listen = %config.listen, "serving /metrics, /api/v1/requests, /api/v1/snapshot");

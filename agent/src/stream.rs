@@ -389,6 +389,15 @@ pub enum Message {
         /// The step.
         step: Box<Step>,
     },
+    /// The engine was told to take no step until it is told to wake, or to wake.
+    Slept {
+        /// The engine core process.
+        engine: Pid,
+        /// When.
+        at: MonoNs,
+        /// Whether it sleeps from now on.
+        asleep: bool,
+    },
     /// The engine said that it is dead.
     Died {
         /// The engine core process.

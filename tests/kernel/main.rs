@@ -1,6 +1,7 @@
 //! Real probes on the stand-in engine: every request recorded once, every instant inside its bracket.
 
 mod attach;
+mod cause;
 mod ends;
 mod engine;
 mod hostile;
@@ -9,6 +10,7 @@ mod late;
 mod networks;
 mod overload;
 mod processes;
+mod wedged;
 mod wire;
 
 use agent_tests::experiment;

@@ -6,6 +6,8 @@
 //!       absence: an agent that comes late, or again        └─▶ account ──▶ right, marked or missing
 //! ```
 //!
+//! A trial injects troubles and holds the causes that the agent gives against them, in a confusion matrix.
+//!
 //! An experiment has one stand-in, which is there before the agent; on a `stage` the agent is there first, and
 //! stand-ins come and go.
 //!
@@ -16,6 +18,7 @@ pub mod absence;
 pub mod account;
 pub mod agent;
 pub mod compare;
+pub mod confusion;
 pub mod experiment;
 pub mod gate;
 pub mod guest;
@@ -28,4 +31,5 @@ pub mod record;
 pub mod scratch;
 pub mod stage;
 pub mod standin;
+pub mod trial;
 pub mod truth;

@@ -132,6 +132,8 @@ pub struct Record {
     pub duration_seconds: Option<f64>,
     /// Seconds during which the client read too slowly.
     pub blocked_seconds: Option<f64>,
+    /// Why it missed an objective.
+    pub cause: Option<String>,
     /// How the two sides were joined.
     pub join: String,
     /// What may be missing.

@@ -53,7 +53,9 @@ class Kind(msgspec.Struct, forbid_unknown_fields=True):
     pipeline: int = 1
     """So many requests are written at once on one connection."""
     body_pieces: int = 1
-    """The request is written in so many pieces, 5 ms apart."""
+    """The request is written in so many pieces."""
+    piece_gap_ms: float = 5.0
+    """Between two pieces: a slow upload."""
     abort_after_chunks: int | None = None
     abort_after_ms: float | None = None
     close: bool = False
@@ -160,7 +162,7 @@ class Client:
         size = -(-len(raw) // kind.body_pieces)
         for start in range(0, len(raw), size):
             if start:
-                await asyncio.sleep(0.005)
+                await asyncio.sleep(kind.piece_gap_ms / 1000)
             await link.send(raw[start : start + size])
         sent = (begun, monotonic_ns())
         deadline = kind.abort_after_ms and asyncio.get_running_loop().time() + kind.abort_after_ms / 1000

@@ -1,12 +1,15 @@
 //! One source of settings in, those that it sets out: the one list of settings, for flags and file alike.
 
 use crate::config::value::Level;
+use crate::config::value::ModelSlo;
 use crate::config::value::RingBytes;
 use crate::config::value::Seconds;
 use crate::config::value::TargetRule;
 use crate::config::value::duration;
 use crate::correlate::prices::GpuPrice;
 use crate::correlate::prices::TokenPrice;
+use crate::correlate::slo::Objective;
+use crate::correlate::slo::Objectives;
 use crate::export::otlp::settings::Partial as Collector;
 use crate::export::otlp::settings::TIMEOUT;
 use clap::Args;
@@ -80,16 +83,25 @@ pub struct Prices {
     pub users: Option<usize>,
 }
 
-/// Thresholds, each of which becomes a bucket bound.
+/// What requests may take; each threshold becomes a bucket bound.
 #[derive(Debug, Clone, Default, Args, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Slo {
-    /// Thresholds of the time to first token
-    #[arg(id = "slo-ttft-seconds", long, value_name = "SECONDS,…", value_delimiter = ',')]
-    pub ttft_seconds: Option<Vec<Seconds>>,
-    /// Thresholds of the duration
-    #[arg(id = "slo-duration-seconds", long, value_name = "SECONDS,…", value_delimiter = ',')]
-    pub duration_seconds: Option<Vec<Seconds>>,
+    /// The longest time to first token
+    #[arg(id = "slo-ttft-seconds", long, value_name = "SECONDS")]
+    pub ttft_seconds: Option<Seconds>,
+    /// The longest time for each token after the first
+    #[arg(id = "slo-tpot-seconds", long, value_name = "SECONDS")]
+    pub tpot_seconds: Option<Seconds>,
+    /// The longest duration
+    #[arg(id = "slo-duration-seconds", long, value_name = "SECONDS")]
+    pub duration_seconds: Option<Seconds>,
+    /// Whether a failure of the server is a miss [default: true where a time is set]
+    #[arg(id = "slo-errors", long, value_name = "BOOL")]
+    pub errors: Option<bool>,
+    /// Other limits for one model: model=NAME and any of ttft_seconds, tpot_seconds, duration_seconds, errors; several by `;`
+    #[arg(id = "slo-models", long, value_name = "KEY=VALUE,…", value_delimiter = ';')]
+    pub models: Option<Vec<ModelSlo>>,
 }
 
 /// The collector. The standard `OTEL_*` variables stand between our own and the file.
@@ -177,7 +189,10 @@ impl Partial {
             log: self.log.or(other.log),
             slo: Slo {
                 ttft_seconds: self.slo.ttft_seconds.or(other.slo.ttft_seconds),
+                tpot_seconds: self.slo.tpot_seconds.or(other.slo.tpot_seconds),
                 duration_seconds: self.slo.duration_seconds.or(other.slo.duration_seconds),
+                errors: self.slo.errors.or(other.slo.errors),
+                models: self.slo.models.or(other.slo.models),
             },
             otlp: Otlp {
                 endpoint: self.otlp.endpoint.or(other.otlp.endpoint),
@@ -206,6 +221,20 @@ impl Partial {
                 users: self.prices.users.or(other.prices.users),
             },
         }
+    }
+}
+
+impl Slo {
+    /// As objectives; of two that name one model the last counts.
+    pub fn objectives(self) -> Objectives {
+        let all = Objective {
+            ttft_seconds: self.ttft_seconds.map(Seconds::number),
+            tpot_seconds: self.tpot_seconds.map(Seconds::number),
+            duration_seconds: self.duration_seconds.map(Seconds::number),
+            errors: self.errors,
+        };
+        let models = self.models.unwrap_or_default().into_iter();
+        Objectives { all, models: models.map(|ModelSlo { model, objective }| (model, objective)).collect() }
     }
 }
 

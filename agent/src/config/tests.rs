@@ -8,6 +8,7 @@ use crate::config::EXIT_USAGE;
 use crate::config::FILE;
 use crate::config::exit_code;
 use crate::config::value::Level;
+use crate::correlate::slo::Objective;
 use crate::discover::Select;
 use crate::ident::EngineKind;
 use crate::ident::Pid;
@@ -74,8 +75,14 @@ body_cap_bytes = 7
 level = "no_tokens"
 log = "debug"
 [slo]
-ttft_seconds = [0.2, 1]
-duration_seconds = [30]
+ttft_seconds = 0.2
+tpot_seconds = 0.1
+duration_seconds = 30
+errors = false
+[[slo.models]]
+model = "big"
+ttft_seconds = 2
+errors = true
 [[targets]]
 exe = "llama-server"
 name = "llama"
@@ -110,8 +117,12 @@ fn the_file_sets_everything() {
         (config.listen.to_string().as_str(), config.ring_bytes, config.level),
         ("[::1]:80", 65_536, Level::NoTokens)
     );
-    assert_eq!(config.correlate.ttft_thresholds, [0.2, 1.0]);
-    assert_eq!(config.correlate.duration_thresholds, [30.0]);
+    let limits = |model| {
+        let Objective { ttft_seconds, tpot_seconds, duration_seconds, errors } = config.correlate.objectives.of(model);
+        ([ttft_seconds, tpot_seconds, duration_seconds].map(Option::unwrap), errors)
+    };
+    assert_eq!(limits("small"), ([0.2, 0.1, 30.0], Some(false)));
+    assert_eq!(limits("big"), ([2.0, 0.1, 30.0], Some(true)));
     assert_eq!(config.targets[0].select, Select::Exe("llama-server".to_owned()));
     assert_eq!((config.targets[0].kind, config.targets[0].name.as_deref()), (EngineKind::Other, Some("llama")));
     assert_eq!((&config.targets[1].select, config.targets[1].kind), (&Select::Port(30_000), EngineKind::Vllm));
@@ -127,11 +138,17 @@ fn the_file_sets_everything() {
 
 #[test]
 fn variables_and_flags_take_lists() {
-    let env = [("TACHOGRAPH_TARGET", "exe=a,name=b;pid=7"), ("TACHOGRAPH_SLO_TTFT_SECONDS", "0.5,2")];
+    let env = [
+        ("TACHOGRAPH_TARGET", "exe=a,name=b;pid=7"),
+        ("TACHOGRAPH_SLO_MODELS", "model=a,ttft_seconds=2;model=b,errors=false"),
+    ];
     let config = load(&["--slo-duration-seconds", "8", "--nvml-enabled=false"], &env, None).unwrap();
     assert_eq!(config.targets.len(), 2);
     assert_eq!(config.targets[1].select, Select::Pid(Pid(7)));
-    assert_eq!((config.correlate.ttft_thresholds, config.correlate.duration_thresholds), (vec![0.5, 2.0], vec![8.0]));
+    let of = |model| config.correlate.objectives.of(model);
+    let (a, b) = (of("a"), of("b"));
+    assert_eq!((a.ttft_seconds, a.duration_seconds, a.errors), (Some(2.0), Some(8.0), None));
+    assert_eq!((b.ttft_seconds, b.duration_seconds, b.errors), (None, Some(8.0), Some(false)));
     assert!(!config.nvml.enabled);
 }
 
@@ -145,7 +162,8 @@ fn a_bad_file_is_named_with_key_and_line() {
         ("level = 'all'", ["line 1", "`no_tokens`"]),
         ("listen = 'here'", ["line 1", "listen"]),
         ("[scrape]\ninterval_seconds = 0", ["line 2", "above 0"]),
-        ("[slo]\nttft_seconds = [1, -1]", ["line 2", "above 0"]),
+        ("[slo]\nttft_seconds = -1", ["line 2", "above 0"]),
+        ("[[slo.models]]\nerrors = true", ["line 1", "which model"]),
         ("[[targets]]\nexe = 'a'\npid = 1", ["line 1", "exactly one of"]),
         ("[[targets]]\npid = 1\nengine = 'tgi'", ["line 1", "`tgi`"]),
         ("[[targets]]\npids = 1", ["line 2", "`pids`"]),
@@ -165,6 +183,7 @@ fn a_bad_variable_or_flag_is_named() {
         ("TACHOGRAPH_RING_BYTES", "1000", "not a power of two"),
         ("TACHOGRAPH_OTLP_INTERVAL_SECONDS", "often", "not a number of seconds"),
         ("TACHOGRAPH_TARGET", "exec=a", "`exec` is none of"),
+        ("TACHOGRAPH_SLO_MODELS", "model=a,itl=1", "`itl` is none of"),
         ("TACHOGRAPH_LEVEL", "all", "invalid value 'all'"),
         ("TACHOGRAPH_OTLP_PROTOCOL", "ftp", "neither grpc nor"),
     ] {

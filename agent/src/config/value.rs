@@ -1,5 +1,6 @@
 //! The words of one setting in, its checked value out; flags and file share these, so both name what is wrong.
 
+use crate::correlate::slo::Objective;
 use crate::discover::Select;
 use crate::ident::EngineKind;
 use crate::ident::Pid;
@@ -53,9 +54,76 @@ pub fn duration(seconds: Option<Seconds>, default: Duration) -> Duration {
     seconds.map_or(default, |Seconds(seconds)| Duration::from_secs_f64(seconds))
 }
 
-/// As plain numbers.
-pub fn numbers(seconds: Option<Vec<Seconds>>) -> Vec<f64> {
-    seconds.unwrap_or_default().into_iter().map(|Seconds(seconds)| seconds).collect()
+impl Seconds {
+    /// As a plain number.
+    pub fn number(self) -> f64 {
+        self.0
+    }
+}
+
+/// What the requests of one model may take.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(try_from = "WrittenSlo")]
+pub struct ModelSlo {
+    /// The name that the engine serves.
+    pub model: String,
+    /// What is set for it.
+    pub objective: Objective,
+}
+
+/// As the file has it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct WrittenSlo {
+    model: Option<String>,
+    ttft_seconds: Option<Seconds>,
+    tpot_seconds: Option<Seconds>,
+    duration_seconds: Option<Seconds>,
+    errors: Option<bool>,
+}
+
+impl TryFrom<WrittenSlo> for ModelSlo {
+    type Error = &'static str;
+
+    fn try_from(written: WrittenSlo) -> Result<Self, Self::Error> {
+        let objective = Objective {
+            ttft_seconds: written.ttft_seconds.map(Seconds::number),
+            tpot_seconds: written.tpot_seconds.map(Seconds::number),
+            duration_seconds: written.duration_seconds.map(Seconds::number),
+            errors: written.errors,
+        };
+        let model = written.model.filter(|model| !model.is_empty()).ok_or("which model is not said")?;
+        Ok(Self { model, objective })
+    }
+}
+
+/// `model=llama,ttft_seconds=2`, the keys being those of the file.
+impl FromStr for ModelSlo {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut written = WrittenSlo::default();
+        for item in text.split(',') {
+            let (key, value) = item.split_once('=').ok_or_else(|| format!("`{item}` is not key=value"))?;
+            let seconds = || value.parse().map(Some).map_err(|bad| format!("{key} `{value}` is {bad}"));
+            match key {
+                "model" => written.model = Some(value.to_owned()),
+                "ttft_seconds" => written.ttft_seconds = seconds()?,
+                "tpot_seconds" => written.tpot_seconds = seconds()?,
+                "duration_seconds" => written.duration_seconds = seconds()?,
+                "errors" => {
+                    let errors = value.parse().map_err(|_bad| format!("errors `{value}` is no bool"))?;
+                    written.errors = Some(errors);
+                }
+                _ => {
+                    return Err(format!(
+                        "`{key}` is none of model, ttft_seconds, tpot_seconds, duration_seconds, errors"
+                    ));
+                }
+            }
+        }
+        Ok(written.try_into()?)
+    }
 }
 
 /// The size of a ring: a power of two from [`RING_MIN`] to [`RING_MAX`].

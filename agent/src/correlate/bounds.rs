@@ -1,5 +1,6 @@
-//! SLO thresholds in, the bucket bounds of every histogram out.
+//! Objectives in, the bucket bounds of every histogram out.
 
+use crate::correlate::slo::Objectives;
 use crate::request::ITL_BOUNDS_NS;
 use std::sync::Arc;
 
@@ -38,12 +39,12 @@ pub struct Bounds {
 }
 
 impl Bounds {
-    /// The recommended bounds with the given SLO thresholds (seconds) among them.
-    pub fn new(duration_thresholds: &[f64], ttft_thresholds: &[f64]) -> Self {
+    /// The recommended bounds with the thresholds of the objectives among them.
+    pub fn new(objectives: &Objectives) -> Self {
         Self {
-            duration: with(DURATION, duration_thresholds),
-            ttft: with(TTFT, ttft_thresholds),
-            tpot: Arc::from(TPOT),
+            duration: with(DURATION, &objectives.thresholds(|objective| objective.duration_seconds)),
+            ttft: with(TTFT, &objectives.thresholds(|objective| objective.ttft_seconds)),
+            tpot: with(TPOT, &objectives.thresholds(|objective| objective.tpot_seconds)),
             energy: Arc::from(ENERGY),
             itl: ITL_BOUNDS_NS.iter().map(|ns| crate::clock::seconds(*ns)).collect(),
         }
@@ -61,13 +62,17 @@ fn with(bounds: &[f64], thresholds: &[f64]) -> Arc<[f64]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::correlate::slo::Objective;
 
     #[test]
     fn thresholds_become_bounds_once_and_in_order() {
-        let bounds = Bounds::new(&[30.0, 0.64, f64::NAN, -1.0], &[0.2]);
+        let own = |duration| Objective { duration_seconds: Some(duration), ..Objective::default() };
+        let all = Objective { ttft_seconds: Some(0.2), tpot_seconds: Some(0.03), ..own(30.0) };
+        let models = [("a".to_owned(), own(0.64)), ("b".to_owned(), own(f64::NAN)), ("c".to_owned(), own(-1.0))];
+        let bounds = Bounds::new(&Objectives { all, models: models.into_iter().collect() });
         assert_eq!(bounds.duration.len(), DURATION.len() + 1);
         assert!(bounds.duration.is_sorted());
-        assert!(bounds.ttft.contains(&0.2) && bounds.ttft.last() == Some(&2560.0));
+        assert!(bounds.tpot.contains(&0.03) && bounds.ttft.contains(&0.2) && bounds.ttft.last() == Some(&2560.0));
         assert_eq!(bounds.itl.first(), Some(&0.001));
     }
 }

@@ -6,6 +6,7 @@ use crate::gpu::Sample;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::collections::VecDeque;
+use std::time::Duration;
 
 /// Readings kept of one GPU: half an hour of ten a second.
 const READINGS: usize = 18_000;
@@ -98,6 +99,14 @@ impl History {
             throttled_seconds: throttled.collect(),
         }
     }
+}
+
+/// For how long the clocks of the GPU that was hindered most were held down, nanoseconds; `None` where no GPU
+/// was read. Reasons overlap, so the longest of them is taken and not their sum.
+pub fn throttled_ns(gpus: &[During]) -> Option<u64> {
+    let of = |gpu: &During| gpu.throttled_seconds.values().copied().fold(0.0, f64::max);
+    let most = gpus.iter().filter(|gpu| gpu.readings > 0).map(of).reduce(f64::max)?;
+    u64::try_from(Duration::from_secs_f64(most).as_nanos()).ok()
 }
 
 /// The mean of those that were read.

@@ -4,6 +4,8 @@ use crate::clock::Anchor;
 use crate::clock::MonoNs;
 use crate::correlate::TargetView;
 use crate::correlate::prices::Prices;
+use crate::correlate::slo::Objective;
+use crate::correlate::slo::Objectives;
 use crate::correlate::state::Correlator;
 use crate::correlate::state::Settings;
 use crate::engine::Facts;
@@ -29,6 +31,7 @@ use crate::request::Join;
 use crate::request::Phases;
 use crate::request::Request;
 use crate::request::Slot;
+use crate::request::Steps;
 use crate::request::Update;
 use crate::stream::Exchange;
 use crate::stream::Finish;
@@ -73,6 +76,8 @@ pub(crate) fn streamed(serial: u64) -> Request {
             aborted: None,
             preemptions: 1,
             preempted_ns: 2_000_000,
+            kv_usage_waiting: Some(0.25),
+            running_max: Some(2),
             prompt_tokens: Some(12),
             cached_tokens: Some(4),
             output_tokens: 5,
@@ -232,8 +237,10 @@ pub(crate) fn outcome() -> Outcome {
 
 /// A correlator that knows a bit of everything.
 pub(crate) fn busy() -> Correlator {
+    let all = Objective { ttft_seconds: Some(0.1), ..Objective::default() };
+    let objectives = Objectives { all, ..Objectives::default() };
     let prices = Prices { gpu_hour: vec!["3.60".parse().unwrap()], tokens: vec!["0.10/0.40".parse().unwrap()] };
-    let busy = correlator(&Settings { prices, ..Settings::default() });
+    let busy = correlator(&Settings { objectives, prices, ..Settings::default() });
     busy.targets(vec![target(), TargetView { pid: Pid(42), role: Role::Core, ..target() }]);
     busy.update(Update::InFlight { pid: Pid(41), requests: 3 }, ANCHOR);
     busy.update(
@@ -242,6 +249,13 @@ pub(crate) fn busy() -> Correlator {
             engine: ENGINE,
             at: ms(100),
             load: Load { running: Some(2), waiting: Some(0), kv_usage: Some(0.5) },
+            steps: Steps {
+                last: Some(ms(100)),
+                usual_ns: Some(20_000_000),
+                work_since: Some(ms(14)),
+                longest_prompt: 12,
+                asleep_since: None,
+            },
             queued_tokens: 12,
             live: 2,
         },

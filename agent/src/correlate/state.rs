@@ -1,6 +1,7 @@
 //! What accumulates between snapshots: updates and samples in, [`Finished`] and [`Snapshot`] out.
 
 use crate::clock::Anchor;
+use crate::clock::MonoNs;
 use crate::correlate::CoreView;
 use crate::correlate::Finished;
 use crate::correlate::OTHER;
@@ -11,19 +12,23 @@ use crate::correlate::TargetView;
 use crate::correlate::account::Ledger;
 use crate::correlate::account::Used;
 use crate::correlate::bounds::Bounds;
+use crate::correlate::during;
 use crate::correlate::during::During;
 use crate::correlate::during::History;
 use crate::correlate::engines::Engines;
 use crate::correlate::engines::Word;
+use crate::correlate::judge::Judge;
 use crate::correlate::labels;
 use crate::correlate::prices::Prices;
 use crate::correlate::serving;
 use crate::correlate::serving::How;
 use crate::correlate::serving::Lineage;
+use crate::correlate::slo;
 use crate::correlate::totals::Totals;
 use crate::correlate::trace;
 use crate::correlate::trace::Random;
 use crate::correlate::users::Users;
+use crate::correlate::wedged;
 use crate::engine;
 use crate::gpu;
 use crate::ident::EngineId;
@@ -56,10 +61,8 @@ pub struct Settings {
     pub requests_kept: usize,
     /// Series before a new model becomes `other`.
     pub series_cap: usize,
-    /// SLO thresholds of the duration, seconds; each becomes a bucket bound.
-    pub duration_thresholds: Vec<f64>,
-    /// SLO thresholds of the time to first token, seconds.
-    pub ttft_thresholds: Vec<f64>,
+    /// What requests may take; each threshold becomes a bucket bound.
+    pub objectives: slo::Objectives,
     /// What things cost.
     pub prices: Prices,
     /// Users whose use is added up; 0 for nobody's.
@@ -71,8 +74,7 @@ impl Default for Settings {
         Self {
             requests_kept: 1_000,
             series_cap: 1_000,
-            duration_thresholds: Vec::new(),
-            ttft_thresholds: Vec::new(),
+            objectives: slo::Objectives::default(),
             prices: Prices::default(),
             users: 0,
         }
@@ -89,7 +91,7 @@ impl Correlator {
     /// An empty one; totals count from `started`, and `random` makes the ids of traces and spans.
     pub fn new(settings: &Settings, vitals: Arc<Vitals>, started: Anchor, random: Random) -> Self {
         let state = State {
-            bounds: Bounds::new(&settings.duration_thresholds, &settings.ttft_thresholds),
+            bounds: Bounds::new(&settings.objectives),
             requests_kept: settings.requests_kept,
             series_cap: settings.series_cap,
             started,
@@ -103,6 +105,9 @@ impl Correlator {
             in_flight: BTreeMap::new(),
             targets: Vec::new(),
             cores: BTreeMap::new(),
+            judge: Judge::new(settings.objectives.clone()),
+            watch: wedged::Watch::default(),
+            asked_since: BTreeMap::new(),
             gpus: gpu::State::Absent { why: "not looked for yet".to_owned() },
             histories: BTreeMap::new(),
             serving: Vec::new(),
@@ -126,15 +131,25 @@ impl Correlator {
         let mut state = self.lock();
         match update {
             Update::Ended(request) => state.pending.push_back((request, anchor)),
-            Update::Engine { core, engine, at, load, queued_tokens, live } => {
-                let view = CoreView { pid: core, engine, at, load, queued_tokens, live };
+            Update::Engine { core, engine, at, load, steps, queued_tokens, live } => {
+                let view = CoreView { pid: core, engine, at, load, queued_tokens, live, steps, wedged: None };
                 state.bounded(|state| &mut state.cores, core, view);
+                if state.cores.contains_key(&core) {
+                    state.watch.heard(core, steps);
+                }
                 if let Some(word) = state.word(engine) {
                     let losses = state.losses();
                     state.engines.ticked(engine, &word, anchor.mono, losses);
                 }
             }
-            Update::InFlight { pid, requests } => state.bounded(|state| &mut state.in_flight, pid, requests),
+            Update::InFlight { pid, requests } => {
+                if requests == 0 {
+                    state.asked_since.remove(&pid);
+                } else if state.asked_since.len() < PROCESSES_MAX {
+                    state.asked_since.entry(pid).or_insert(anchor.mono);
+                }
+                state.bounded(|state| &mut state.in_flight, pid, requests);
+            }
             Update::Worked { core, upto, slots } => state.ledger.worked(core, upto, slots),
             Update::Gone(pid) => state.gone(pid),
         }
@@ -182,6 +197,26 @@ impl Correlator {
         state.targets = targets;
     }
 
+    /// Engine cores that have been silent for so long that their processes are worth a look.
+    pub fn suspects(&self, now: MonoNs) -> Vec<Pid> {
+        let state = self.lock();
+        state.watch.suspects(now, |core| state.asked(core))
+    }
+
+    /// A core and its workers, looked at just now.
+    pub fn processes(&self, core: Pid, processes: Vec<wedged::Process>) {
+        self.lock().watch.seen(core, processes);
+    }
+
+    /// Decides which engine cores are wedged; what changed since it was last asked, with what was last heard.
+    pub fn wedged(&self, now: MonoNs) -> Vec<(wedged::Change, Option<CoreView>)> {
+        let mut state = self.lock();
+        let mut watch = std::mem::take(&mut state.watch);
+        let changes = watch.look(now, |core| state.asked(core));
+        state.watch = watch;
+        changes.into_iter().map(|change| (change.clone(), state.cores.get(&change.core).cloned())).collect()
+    }
+
     /// What the agent itself uses.
     pub fn own(&self, own: Own) {
         self.lock().own = Some(own);
@@ -222,6 +257,10 @@ struct State {
     in_flight: BTreeMap<Pid, u32>,
     targets: Vec<TargetView>,
     cores: BTreeMap<Pid, CoreView>,
+    judge: Judge,
+    watch: wedged::Watch,
+    /// Since when front ends have had requests without a break.
+    asked_since: BTreeMap<Pid, MonoNs>,
     gpus: gpu::State,
     histories: BTreeMap<String, History>,
     /// GPUs by their `hw.id`, and the cores that each serves.
@@ -305,6 +344,8 @@ impl State {
         let trace = trace::place(request.traceparent.as_deref(), &mut self.random);
         let end_unix_ns = anchor.unix_ns(request.finished);
         let series = self.series_of(&request);
+        let verdict = self.judge.ended(&request, &series, during::throttled_ns(&gpus));
+        self.watch.ended(&request);
         let bounds = &self.bounds;
         let totals = Arc::make_mut(&mut self.series).entry(series).or_insert_with(|| Totals::new(bounds));
         totals.add(&request, &trace, end_unix_ns, bounds);
@@ -324,6 +365,7 @@ impl State {
             token_dollars,
             engine_sample,
             engine_facts,
+            verdict,
         });
         self.kept.push_front(Arc::clone(&finished));
         self.kept.truncate(self.requests_kept);
@@ -370,10 +412,19 @@ impl State {
 
     fn gone(&mut self, pid: Pid) {
         self.in_flight.remove(&pid);
+        self.asked_since.remove(&pid);
         self.cores.remove(&pid);
         self.ledger.gone(pid);
+        self.watch.gone(pid);
         self.targets.retain(|target| target.pid != pid);
         self.engines.retain(|engine| engine.0.pid != pid);
+    }
+
+    /// Since when the front ends of a core have had requests without a break.
+    fn asked(&self, core: Pid) -> Option<MonoNs> {
+        let engine = self.cores.get(&core)?.engine;
+        let fronts = self.targets.iter().filter(|target| target.engine == engine);
+        fronts.filter_map(|front| self.asked_since.get(&front.pid)).min().copied()
     }
 
     fn build(&mut self, now: Anchor) -> Snapshot {
@@ -385,13 +436,17 @@ impl State {
             in_flight: self.in_flight.get(&target.pid).copied().unwrap_or(target.in_flight),
             ..target.clone()
         });
+        let wedged = |core: &CoreView| self.watch.wedged(core.pid).cloned();
+        let cores = self.cores.values().map(|core| CoreView { wedged: wedged(core), ..core.clone() });
         Snapshot {
             at: now.mono,
             anchor: now,
             started: self.started,
             series: Arc::clone(&self.series),
             targets: targets.collect(),
-            cores: self.cores.values().cloned().collect(),
+            cores: cores.collect(),
+            judged: self.judge.totals(),
+            slo: self.judge.rolling().windows(now.mono),
             gpus: self.gpus.clone(),
             engines: self.engines.views(),
             requests: Arc::clone(&self.kept_view),

@@ -35,6 +35,28 @@ fn read(it: &process::Process) -> Option<Process> {
     })
 }
 
+/// A process and all that descend from it: pid, name, and state as `/proc/PID/stat` writes it.
+pub fn states(root: Pid) -> Vec<(Pid, String, char)> {
+    let Ok(all) = process::all_processes() else { return Vec::new() };
+    let stats = all.filter_map(Result::ok).filter_map(|it| it.stat().ok());
+    let stats: BTreeMap<i32, process::Stat> = stats.map(|stat| (stat.pid, stat)).collect();
+    let Ok(root) = i32::try_from(root.0) else { return Vec::new() };
+    let descends = |pid: i32| {
+        let mut at = pid;
+        // A table read while processes come and go could hold a loop.
+        for _ in 0..64 {
+            if at == root {
+                return true;
+            }
+            let Some(stat) = stats.get(&at) else { return false };
+            at = stat.ppid;
+        }
+        false
+    };
+    let family = stats.values().filter(|stat| descends(stat.pid));
+    family.filter_map(|stat| Some((Pid(u32::try_from(stat.pid).ok()?), stat.comm.clone(), stat.state))).collect()
+}
+
 /// The root of a process as the host names it; `/` also where the process has mounts of its own.
 pub fn root(pid: Pid) -> String {
     open(pid).and_then(|it| it.root().ok()).map(|path| path.display().to_string()).unwrap_or_default()
@@ -156,6 +178,18 @@ mod tests {
         let (_, numbers) = chains.iter().find(|(pid, _)| *pid == own).unwrap();
         assert!(numbers.contains(&own.0));
         assert!(!holds_gpu(own));
+    }
+
+    #[test]
+    fn a_family_is_a_process_with_its_descendants_and_their_states() {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let of = |root: u32| states(Pid(root)).into_iter().find(|(pid, ..)| pid.0 == child.id());
+        let found = of(std::process::id()).map(|(_, name, state)| (name, "SRD".contains(state)));
+        assert_eq!(found, Some(("sleep".to_owned(), true)));
+        assert_eq!(states(Pid(child.id())).len(), 1);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(states(Pid(child.id())), []);
     }
 
     #[test]

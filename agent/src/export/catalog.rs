@@ -159,6 +159,11 @@ metrics! {
         "Tokens of finished requests: input, cached (a part of input), output (delivered), engine (made), wasted (made for a caller who had left).";
     PREEMPTIONS = Counter "tachograph_preemptions_total" "tachograph.preemptions" NUMBER SERIES,
         "Times that a finished request lost its room in the engine.";
+    SLO_JUDGED = Counter "tachograph_slo_requests_total" "tachograph.slo.requests" REQUESTS SERIES,
+        "Finished requests that an objective applied to.";
+    SLO_MISSED = Counter "tachograph_slo_miss_total" "tachograph.slo.miss" REQUESTS
+        &[OPERATION, PROVIDER, MODEL, label("cause", "tachograph.cause")],
+        "Of these, the requests that missed an objective, each by its one cause: error, receive, frontend, queue, prefill, batch_interference, kv_pressure, gpu_throttling, slow_client, usual_pace (nothing was unusual), unknown.";
     REQUESTS_IN_FLIGHT = Gauge "tachograph_requests_in_flight" "tachograph.requests.in_flight" REQUESTS PROCESS,
         "HTTP requests in flight in a traced process.";
     ENGINE_RUNNING = Gauge "tachograph_engine_requests_running" "tachograph.engine.requests.running" REQUESTS PROCESS,
@@ -171,6 +176,8 @@ metrics! {
         "Share of the KV cache in use, as the engine core's scheduler last said.";
     ENGINE_QUEUED_TOKENS = Gauge "tachograph_engine_queued_tokens" "tachograph.engine.queued_tokens" TOKENS PROCESS,
         "Prompt tokens of requests that were added and have not answered.";
+    ENGINE_WEDGED = Gauge "tachograph_engine_wedged" "tachograph.engine.wedged" NUMBER PROCESS,
+        "1 while the engine core has work and takes no step, for ten usual steps and ten seconds at least; else 0.";
     SCRAPE_UP = Gauge "tachograph_engine_scrape_up" "tachograph.engine.scrape.up" NUMBER &[ENGINE],
         "Whether the engine last told its own metrics; /api/v1/snapshot says why not.";
     SCRAPED_RUNNING = Gauge "tachograph_engine_scraped_requests_running" "tachograph.engine.scraped.requests.running" REQUESTS RANKED,

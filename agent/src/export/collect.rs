@@ -43,6 +43,7 @@ pub fn collect(snapshot: &Snapshot) -> Vec<Family<'_>> {
     let mut page =
         Page { families: catalog::METRICS.iter().map(|metric| Family { metric, samples: Vec::new() }).collect() };
     requests(snapshot, &mut page);
+    objectives(snapshot, &mut page);
     processes(snapshot, &mut page);
     engines::put(snapshot, &mut page);
     gpus::collect(snapshot, &mut page);
@@ -108,6 +109,16 @@ fn requests<'a>(snapshot: &'a Snapshot, page: &mut Page<'a>) {
     }
 }
 
+fn objectives<'a>(snapshot: &'a Snapshot, page: &mut Page<'a>) {
+    for (series, counts) in snapshot.judged.iter() {
+        let base = [series.operation, series.engine.name(), series.model.as_str()];
+        page.put(&catalog::SLO_JUDGED, base, Value::Whole(counts.judged));
+        for (cause, count) in &counts.causes {
+            page.put(&catalog::SLO_MISSED, base.into_iter().chain([cause.name()]), Value::Whole(*count));
+        }
+    }
+}
+
 fn processes<'a>(snapshot: &'a Snapshot, page: &mut Page<'a>) {
     let whole = |number: u32| Value::Whole(u64::from(number));
     for target in &snapshot.targets {
@@ -123,6 +134,7 @@ fn processes<'a>(snapshot: &'a Snapshot, page: &mut Page<'a>) {
         page.put(&catalog::ENGINE_LIVE, labels(), whole(core.live));
         page.put(&catalog::ENGINE_KV_USAGE, labels(), core.load.kv_usage.map(Value::Real));
         page.put(&catalog::ENGINE_QUEUED_TOKENS, labels(), Value::Whole(core.queued_tokens));
+        page.put(&catalog::ENGINE_WEDGED, labels(), Value::Whole(u64::from(core.wedged.is_some())));
     }
 }
 

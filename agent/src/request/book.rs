@@ -11,6 +11,7 @@ use crate::ident::Role;
 use crate::request::Incomplete;
 use crate::request::Update;
 use crate::request::engine::Core;
+use crate::request::engine::Due;
 use crate::request::engine::Life;
 use crate::request::engine::Stop;
 use crate::request::engine::believed;
@@ -164,6 +165,9 @@ impl Book {
                 }
             }
             Message::Stepped { engine, at, step } => self.step(*engine, *at, step, vitals, out),
+            Message::Slept { engine, at, asleep } => {
+                self.cores.entry(*engine).or_default().pace.sleep(*at, *asleep);
+            }
             Message::Died { engine, at } => self.died(*engine, *at),
             Message::EngineLost { engine, at: _ } => self.lost(*engine),
         }
@@ -390,6 +394,11 @@ impl Book {
             let unseen = running.saturating_sub(u32::try_from(answered).unwrap_or(u32::MAX));
             self.cores.entry(pid).or_default().work.step(timestamp, &parts, unseen);
         }
+        let going_on = step.outputs.iter().any(|output| output.finish.is_none());
+        let busy = load.map_or(going_on, |load| load.running.unwrap_or(0) + load.waiting.unwrap_or(0) > 0);
+        if let Some(core) = self.cores.get_mut(&pid) {
+            core.pace.step(at, timestamp, busy);
+        }
         for key in finished {
             let Some(life) = self.lives.get(&key) else { continue };
             for caller in self.callers.get(life.names.base()).cloned().unwrap_or_default() {
@@ -477,11 +486,21 @@ impl Book {
 
     fn gauges(&mut self, now: MonoNs, out: &mut Vec<Update>) {
         let mut live: BTreeMap<Pid, (u64, u32)> = BTreeMap::new();
-        for life in self.lives.values().filter(|life| life.end.is_none()) {
+        let mut due: BTreeMap<Pid, Due> = BTreeMap::new();
+        for life in self.lives.values_mut().filter(|life| life.end.is_none()) {
             let (queued, count) = live.entry(life.core).or_default();
             *count += 1;
+            // The end of one that is damaged may be among what was lost.
+            let damaged = life.flags.contains(&Incomplete::EngineMessagesLost);
+            let unknown = self.cores.get(&life.core).is_some_and(|core| core.pace.without(life.seen));
+            if !damaged && !unknown {
+                due.insert(life.core, Due::with(due.get(&life.core).copied(), life));
+            }
             if !life.answered() {
                 *queued = queued.saturating_add(life.prompt_tokens.unwrap_or(0));
+                if let Some((_, load)) = self.cores.get(&life.core).and_then(|core| core.load) {
+                    life.wait(load);
+                }
             }
         }
         let mut flying: BTreeMap<Pid, u32> = BTreeMap::new();
@@ -495,7 +514,10 @@ impl Book {
                 Role::Core => {
                     let (queued_tokens, live) = live.get(pid).copied().unwrap_or_default();
                     let (at, load) = self.cores.get(pid).and_then(|core| core.load).unwrap_or((now, Load::default()));
-                    out.push(Update::Engine { core: *pid, engine: process.engine, at, load, queued_tokens, live });
+                    let pace = self.cores.get(pid).map(|core| &core.pace);
+                    let steps = pace.map(|pace| pace.steps(due.get(pid).copied())).unwrap_or_default();
+                    let engine = process.engine;
+                    out.push(Update::Engine { core: *pid, engine, at, load, steps, queued_tokens, live });
                     let (upto, slots) = self.cores.entry(*pid).or_default().work.settle(now, live > 0);
                     out.push(Update::Worked { core: *pid, upto, slots });
                 }

@@ -6,6 +6,7 @@ use crate::ident::Pid;
 use crate::request::EngineAt;
 use crate::request::EngineRequest;
 use crate::request::Incomplete;
+use crate::request::Steps;
 use crate::request::names::Names;
 use crate::request::work::Begun;
 use crate::request::work::Part;
@@ -26,6 +27,9 @@ use std::time::Duration;
 const HISTORY: usize = 256;
 /// Two probes on two threads may fire in the other order by this much.
 const PROBE_SLACK: Duration = Duration::from_micros(50);
+
+/// An engine that has read an ADD knows of the request by then.
+const ADMITTED: Duration = Duration::from_secs(1);
 
 /// Why an engine request makes nothing more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,6 +94,8 @@ pub(super) struct Life {
     pub(super) finish: Option<Finish>,
     pub(super) end: Option<(MonoNs, Stop)>,
     pub(super) load: EngineAt,
+    running_max: Option<u32>,
+    kv_usage_waiting: Option<f64>,
     pub(super) flags: BTreeSet<Incomplete>,
     pub(super) marked: bool,
     pub(super) untrusted: bool,
@@ -139,6 +145,8 @@ impl Life {
             finish: None,
             end: None,
             load: EngineAt::default(),
+            running_max: None,
+            kv_usage_waiting: None,
             flags: BTreeSet::new(),
             marked: false,
             untrusted: false,
@@ -173,6 +181,8 @@ impl Life {
             if self.first.is_none() {
                 self.first = Some(made);
                 self.load.first_token = load;
+            } else {
+                self.running_max = self.running_max.max(load.and_then(|load| load.running));
             }
             if self.history.len() >= HISTORY {
                 self.forgotten = self.history.pop_front().map_or(self.forgotten, |oldest| oldest.total);
@@ -224,6 +234,11 @@ impl Life {
                 self.preempted = Some(when);
             }
         }
+    }
+
+    /// The scheduler's last word while it waits for its first token.
+    pub(super) fn wait(&mut self, load: Load) {
+        self.kv_usage_waiting = [self.kv_usage_waiting, load.kv_usage].into_iter().flatten().reduce(f64::max);
     }
 
     /// Whether anything came out.
@@ -297,6 +312,8 @@ impl Life {
             aborted: self.aborted,
             preemptions: self.preemptions,
             preempted_ns: self.preempted_ns,
+            kv_usage_waiting: self.kv_usage_waiting,
+            running_max: self.running_max,
             prompt_tokens: self.prompt_tokens,
             cached_tokens: self.cached_tokens,
             output_tokens,
@@ -307,6 +324,84 @@ impl Life {
     }
 }
 
+/// The requests of an engine core that have not ended.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Due {
+    since: MonoNs,
+    longest_prompt: u64,
+}
+
+impl Due {
+    /// With this one among them.
+    pub(super) fn with(due: Option<Self>, life: &Life) -> Self {
+        let unread = if life.answered() { 0 } else { life.prompt_tokens.unwrap_or(0) };
+        due.map_or(Self { since: life.seen, longest_prompt: unread }, |due| Self {
+            since: due.since.min(life.seen),
+            longest_prompt: due.longest_prompt.max(unread),
+        })
+    }
+}
+
+/// When an engine core steps, and how often.
+#[derive(Debug, Default)]
+pub(super) struct Pace {
+    last: Option<MonoNs>,
+    /// The step's own instant: the messages of one step, one for each front end, share it.
+    timestamp: Option<MonoNs>,
+    /// Whether the last step left work behind.
+    busy: bool,
+    /// When a step last left none.
+    idle: Option<MonoNs>,
+    usual_ns: Option<u64>,
+    asleep_since: Option<MonoNs>,
+    woken: Option<MonoNs>,
+}
+
+impl Pace {
+    /// One message of a step, after which there is work, or none.
+    pub(super) fn step(&mut self, at: MonoNs, timestamp: Option<MonoNs>, busy: bool) {
+        let same = timestamp.is_some() && timestamp == self.timestamp;
+        if self.busy
+            && !same
+            && let Some(took) = self.last.and_then(|last| at.since(last))
+        {
+            self.usual_ns = Some(self.usual_ns.map_or(took, |usual| towards(usual, took)));
+        }
+        self.last = Some(at);
+        self.timestamp = timestamp;
+        self.busy = busy;
+        self.idle = if busy { self.idle } else { Some(at) };
+        self.asleep_since = None;
+    }
+
+    /// Whether the engine has said since then that it has no work.
+    pub(super) fn without(&self, seen: MonoNs) -> bool {
+        self.idle.is_some_and(|idle| idle > seen.plus(ADMITTED))
+    }
+
+    /// It was told to sleep, or to wake.
+    pub(super) fn sleep(&mut self, at: MonoNs, asleep: bool) {
+        self.woken = if asleep { self.woken } else { Some(at) };
+        self.asleep_since = asleep.then(|| self.asleep_since.unwrap_or(at));
+    }
+
+    pub(super) fn steps(&self, due: Option<Due>) -> Steps {
+        Steps {
+            last: self.last,
+            usual_ns: self.usual_ns,
+            work_since: due.map(|due| self.woken.map_or(due.since, |woken| woken.max(due.since))),
+            longest_prompt: due.map_or(0, |due| due.longest_prompt),
+            asleep_since: self.asleep_since,
+        }
+    }
+}
+
+/// A running median: each observation moves it by one part in 32, whatever its size.
+fn towards(usual: u64, took: u64) -> u64 {
+    let by = usual / 32 + 1;
+    if took > usual { usual.saturating_add(by) } else { usual.saturating_sub(by) }
+}
+
 /// One engine core process.
 #[derive(Debug, Default)]
 pub(super) struct Core {
@@ -314,6 +409,7 @@ pub(super) struct Core {
     pub(super) whole: Option<MonoNs>,
     /// The scheduler's last word.
     pub(super) load: Option<(MonoNs, Load)>,
+    pub(super) pace: Pace,
     /// Its requests by engine id; `None` for one whose record is made.
     pub(super) requests: HashMap<String, Option<u64>>,
     /// Ids whose record is made, oldest first.

@@ -19,6 +19,7 @@ use crate::stream::Message;
 use crate::stream::Operation;
 
 mod laws;
+mod pace;
 mod story;
 
 const ID: &str = "chatcmpl-a-00000001";

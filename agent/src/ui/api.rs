@@ -82,6 +82,7 @@ pub fn snapshot(snapshot: &Snapshot) -> Value {
         "started_unix_nano": snapshot.started.unix_ns,
         "vitals": snapshot.vitals,
         "coverage_ratio": snapshot.coverage(),
+        "slo": snapshot.slo,
         "targets": snapshot.targets,
         "cores": snapshot.cores,
         "gpus": gpus::gpus(snapshot),

@@ -19,7 +19,8 @@ use std::fmt::Write as _;
 /// The JSON of a finished request. Instants and `*_ns` are nanoseconds, instants of CLOCK_MONOTONIC;
 /// `*_seconds` of an instant count from `accepted`.
 pub fn record(finished: &Finished) -> Value {
-    let Finished { request, trace, end_unix_ns, anchor, engine_sample, engine_facts, .. } = finished;
+    let Finished { request, trace, end_unix_ns, anchor, engine_sample, engine_facts, verdict, .. } = finished;
+    let explained = verdict.as_ref().and_then(|verdict| verdict.explained);
     let since = |instant: Option<MonoNs>| Some(seconds(instant?.since(request.accepted?)?));
     let fields = [
         ("id", json!(request.serial)),
@@ -65,6 +66,9 @@ pub fn record(finished: &Finished) -> Value {
         ("blocked_seconds", json!(seconds(request.blocked_ns))),
         ("preemptions", json!(request.preemptions)),
         ("engine_at", json!(request.engine_at)),
+        ("slo_missed", json!(verdict.as_ref().map(|verdict| &verdict.missed))),
+        ("cause", json!(explained.map(|explained| explained.cause))),
+        ("cause_seconds", json!(explained.map(|explained| seconds(explained.excess_ns)))),
         ("join", json!(request.join)),
         ("incomplete", json!((!request.incomplete.is_empty()).then_some(&request.incomplete))),
         (
@@ -174,6 +178,8 @@ fn engine_request(engine: &EngineRequest) -> Value {
         "phases_ns": { "queue": queue, "prefill": prefill, "decode": decode },
         "preemptions": engine.preemptions,
         "preempted_seconds": seconds(engine.preempted_ns),
+        "kv_usage_waiting": engine.kv_usage_waiting,
+        "running_max": engine.running_max,
         "input_tokens": engine.prompt_tokens,
         "cached_tokens": engine.cached_tokens,
         "output_tokens": engine.output_tokens,
@@ -228,6 +234,8 @@ fn usual_reason(path: &str) -> &'static str {
         "served.revision" | "served.dtype" | "served.quantization" => "no_flag",
         _ if path.starts_with("served.") => "not_told",
         _ if path.starts_with("engine_sample.") => "not_exported",
+        "slo_missed" => "no_objective",
+        "cause" | "cause_seconds" => "nothing_missed",
         _ if path.starts_with("params.") => "not_sent",
         _ => "not_seen",
     }

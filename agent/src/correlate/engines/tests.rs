@@ -7,6 +7,7 @@ use crate::correlate::sample::streamed;
 use crate::engine::scrape::Error;
 use crate::ident::Pid;
 use crate::request::Incomplete;
+use crate::request::Steps;
 use crate::stream::Load;
 
 /// Tenths of a second on the tests' clock.
@@ -25,7 +26,16 @@ struct Stage {
 impl Stage {
     fn new() -> Self {
         let load = Load { running: Some(0), waiting: Some(0), kv_usage: Some(0.0) };
-        let core = CoreView { pid: Pid(42), engine: ENGINE, at: at(10), load, queued_tokens: 0, live: 0 };
+        let core = CoreView {
+            pid: Pid(42),
+            engine: ENGINE,
+            at: at(10),
+            load,
+            queued_tokens: 0,
+            live: 0,
+            steps: Steps::default(),
+            wedged: None,
+        };
         Self { engines: Engines::default(), core, now: 1_000, losses: 0 }
     }
 

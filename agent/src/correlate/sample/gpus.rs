@@ -24,7 +24,7 @@ use std::sync::Arc;
 /// As they are at one instant, when the energy counter stands there and the power cap rises with it.
 pub(super) fn present(at: MonoNs, joules: f64) -> State {
     let mut gpu = Sample { at, energy_joules: Some(joules), ..whole() };
-    gpu.clock_event_seconds.insert("sw_power_cap", joules / 10_000.0);
+    gpu.clock_event_seconds.insert("sw_power_cap", 1.385 + joules / 10_000.0);
     State::Present { driver: Some("570.1".to_owned()), gpus: vec![gpu], lost: vec![lost()] }
 }
 

@@ -8,6 +8,7 @@ use crate::correlate::Finished;
 use crate::correlate::Load;
 use crate::correlate::Operation;
 use crate::correlate::Request;
+use crate::correlate::cause::Explained;
 use crate::correlate::during::During;
 use crate::correlate::labels;
 use crate::correlate::totals;
@@ -224,9 +225,16 @@ fn own(request: &Request, out: &mut Attributes) {
     }
 }
 
-/// What the side lines knew of it. Lists run over the GPUs that served it in one order, and only those
+/// Its verdict, and what the side lines knew of it. Lists run over the GPUs that served it in one order, and only those
 /// that every one of them tells are given.
 fn around(finished: &Finished, out: &mut Attributes) {
+    if let Some(verdict) = &finished.verdict {
+        out.list("tachograph.slo.missed", verdict.missed.iter().filter_map(word));
+        if let Some(Explained { cause, excess_ns }) = verdict.explained {
+            out.put("tachograph.cause", cause.name());
+            out.put("tachograph.cause.excess", seconds(excess_ns));
+        }
+    }
     let gpus = &finished.gpus;
     out.list("tachograph.gpu.ids", gpus.iter().map(|gpu| &gpu.uuid));
     if !gpus.is_empty() {

@@ -1,7 +1,7 @@
 //! Pieces of an engine core's frames in; copies of them out in which that stands which is read of them.
 //!
 //! ```text
-//! Frame ─▶ received: type frame, payload ─▶ Walk over an ADD or ABORT
+//! Frame ─▶ received: type frame, payload ─▶ Walk over an ADD, ABORT or call
 //!      └─▶ sent ─▶ Walk over outputs
 //! ```
 //!
@@ -104,11 +104,12 @@ impl Thread {
             let short = piece.total <= TYPE_FRAME_BYTES;
             let first = piece.bytes.first().copied().filter(|first| short && Kind::of(*first).is_some());
             if let (Some(first), Some(masked)) = (first, copy.first_mut()) {
-                *masked = first.min(OTHER_TYPE);
+                *masked = if Kind::of(first) == Some(Kind::Utility) { first } else { first.min(OTHER_TYPE) };
             }
             self.received.message = match self.due.filter(|_| first.is_none()) {
                 Some(Kind::Add) => Some(Walk::new(&shape::ADD)),
                 Some(Kind::Abort) => Some(Walk::new(&shape::ABORT)),
+                Some(Kind::Utility) => Some(Walk::new(&shape::UTILITY)),
                 Some(Kind::Other) | None => None,
             };
             self.due = first.and_then(Kind::of);

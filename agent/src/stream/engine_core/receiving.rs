@@ -35,6 +35,7 @@ struct Known {
 pub(super) enum Kind {
     Add,
     Abort,
+    Utility,
     Other,
 }
 
@@ -44,7 +45,8 @@ impl Kind {
         match first {
             0 => Some(Self::Add),
             1 => Some(Self::Abort),
-            2..=0x0f => Some(Self::Other),
+            3 => Some(Self::Utility),
+            2 | 4..=0x0f => Some(Self::Other),
             _ => None,
         }
     }
@@ -91,6 +93,12 @@ impl Receiving {
         }
         match due {
             Kind::Other => report.vitals.engine_other.one(),
+            Kind::Utility => {
+                report.vitals.engine_other.one();
+                if let Some(asleep) = requests::sleep(frame.bytes) {
+                    report.out.push(Message::Slept { engine: report.engine, at: frame.at, asleep });
+                }
+            }
             Kind::Add => {
                 let requests::Asked::Whole { added, arrival } = requests::add(frame.bytes) else {
                     report.undecoded(frame.at);
@@ -123,7 +131,7 @@ impl Receiving {
         }
         match (due, frame.extent) {
             (Some(Kind::Add | Kind::Abort), _) | (_, Extent::Lost) => report.lost(frame.at),
-            (Some(Kind::Other), _) => report.vitals.engine_other.one(),
+            (Some(Kind::Utility | Kind::Other), _) => report.vitals.engine_other.one(),
             (None, _) => {}
         }
     }

@@ -20,6 +20,10 @@ pub(super) const EXTERNAL_AFTER_CLIENT: u32 = 5;
 /// Ids of one ABORT at most.
 const IDS: u32 = 1 << 16;
 
+/// The calls after which an engine takes no step until it is told to, and those that tell it to.
+pub(super) const SLEEPS: [(&str, bool); 4] =
+    [("sleep", true), ("pause_scheduler", true), ("wake_up", false), ("resume_scheduler", false)];
+
 /// What could be read of an ADD.
 #[derive(Debug)]
 pub(super) enum Asked {
@@ -34,6 +38,20 @@ pub(super) enum Asked {
     Head(Added),
     /// Nothing.
     Broken,
+}
+
+/// Whether a utility call (client, call id, method, arguments) puts the engine to sleep, or wakes it.
+pub(super) fn sleep(bytes: &[u8]) -> Option<bool> {
+    let mut method = None;
+    let mut cursor = Cursor::new(bytes);
+    cursor.fields(|key, cursor| {
+        match key {
+            Key::At(2) => method = cursor.one()?.text(),
+            Key::At(_) | Key::Named(_) => cursor.skip()?,
+        }
+        Some(())
+    })?;
+    SLEEPS.iter().find(|(name, _)| Some(*name) == method).map(|(_, asleep)| *asleep)
 }
 
 /// Reads an ADD, whole or broken off anywhere.

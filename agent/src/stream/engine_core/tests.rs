@@ -85,12 +85,14 @@ impl Bench {
         self
     }
 
-    /// Every message by its first letter: Added, aBorted, Stepped, Died, Lost.
+    /// Every message by a letter: Added, aBorted, Stepped, asleep (Z), Woken, Died, Lost.
     fn letters(&self) -> String {
         let letter = |message: &Message| match message {
             Message::Added { .. } => 'A',
             Message::Aborted { .. } => 'B',
             Message::Stepped { .. } => 'S',
+            Message::Slept { asleep: true, .. } => 'Z',
+            Message::Slept { asleep: false, .. } => 'W',
             Message::Died { .. } => 'D',
             Message::EngineLost { .. } => 'L',
             other => panic!("not an engine's message: {other:?}"),
@@ -200,6 +202,23 @@ fn an_abort_names_its_ids() {
     let bench = Bench::new().received(1, ABORT);
     let ids = vec![ID.to_owned(), "cmpl-y-0".to_owned()];
     assert_eq!(bench.out, [Message::Aborted { engine: ENGINE, at: AT, ids }]);
+}
+
+#[test]
+fn a_call_puts_an_engine_to_sleep_or_wakes_it() {
+    let call =
+        |method: &str| [&[0x94, 0, 7, 0xa0 | u8::try_from(method.len()).unwrap()], method.as_bytes(), &[0x90]].concat();
+    for (method, letters) in [
+        ("sleep", "BZ"),
+        ("wake_up", "BW"),
+        ("pause_scheduler", "BZ"),
+        ("resume_scheduler", "BW"),
+        ("is_sleeping", "B"),
+        ("add_lora", "B"),
+    ] {
+        let bench = Bench::new().received(1, ABORT).received(3, &call(method));
+        assert_eq!((bench.letters().as_str(), bench.vitals.engine_other.get()), (letters, 1), "{method}");
+    }
 }
 
 #[test]

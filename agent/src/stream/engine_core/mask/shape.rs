@@ -59,6 +59,10 @@ pub(super) static TEXT: Shape = Shape::Text;
 pub(super) static NUMBERS: Shape = Shape::Each(&NUMBER);
 pub(super) static ABORT: Shape = Shape::Each(&TEXT);
 
+/// Client, call id, method, arguments.
+pub(super) static UTILITY: Shape =
+    Shape::Fields(&[Field::at(2, "method", Shape::Word(&["sleep", "wake_up", "pause_scheduler", "resume_scheduler"]))]);
+
 pub(super) static ADD: Shape = Shape::Add(&[
     Field::at(0, "request_id", Shape::Text),
     Field::at(1, "prompt_token_ids", Shape::Tokens),

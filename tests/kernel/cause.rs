@@ -1,0 +1,101 @@
+//! Troubles that are injected one by one and together: each request that misses an objective gets the cause that it
+//! had, and no other request does.
+
+use agent_tests::confusion::Confusion;
+use agent_tests::gate;
+use agent_tests::trial::Case;
+use agent_tests::trial::Limits;
+use agent_tests::trial::Trial;
+use anyhow::Result;
+use std::time::Duration;
+
+const LIMITS: Limits = Limits { ttft: 0.5, tpot: 0.04, duration: 2.0 };
+const STOPS: u32 = 6;
+const STOP: Duration = Duration::from_millis(2_500);
+const BETWEEN: Duration = Duration::from_millis(1_500);
+const CAUSES: [&str; 8] =
+    ["error", "receive", "frontend", "queue", "prefill", "batch_interference", "kv_pressure", "slow_client"];
+
+#[test]
+fn every_injected_cause_is_found_where_it_was_and_nowhere_else() -> Result<()> {
+    let Some(tools) = gate::kernel()? else { return Ok(()) };
+    let trial = |scenario, course: &dyn Fn(&mut Trial) -> Result<Stops>| {
+        let mut trial = Trial::open(&tools, scenario, LIMITS)?;
+        trial.load("calm")?;
+        let stops = course(&mut trial)?;
+        Ok::<_, anyhow::Error>(matrix(&trial.close()?, &stops))
+    };
+    let load = |mix: &'static str| move |trial: &mut Trial| trial.load(mix).map(|()| Stops::default());
+    let mut all = Confusion::default();
+    for matrix in [
+        trial("slow", &load("troubled_callers"))?,
+        trial("plain", &stopped_front_end)?,
+        trial("four_seats", &load("crowded"))?,
+        trial("few_blocks", &load("big"))?,
+        trial("plain", &long_prompts_beside_decodes)?,
+    ] {
+        print(&matrix);
+        all.add(&matrix);
+    }
+    print(&all);
+    all.verify(&CAUSES)
+}
+
+/// When the front end stood still, from and to.
+type Stops = Vec<(u64, u64)>;
+
+fn stopped_front_end(trial: &mut Trial) -> Result<Stops> {
+    let load = trial.begin("calls")?;
+    let mut stops = Stops::new();
+    for _ in 0..STOPS {
+        std::thread::sleep(BETWEEN);
+        stops.push(trial.stop_front_end(STOP)?);
+    }
+    trial.finish(load)?;
+    Ok(stops)
+}
+
+fn long_prompts_beside_decodes(trial: &mut Trial) -> Result<Stops> {
+    let decoders = trial.begin("decoders")?;
+    trial.load("long_prompts")?;
+    trial.finish(decoders)?;
+    Ok(Stops::new())
+}
+
+#[expect(clippy::print_stdout, reason = "what went wrong is part of the result")]
+fn matrix(cases: &[Case], stops: &Stops) -> Confusion {
+    let mut matrix = Confusion::default();
+    for case in cases {
+        let Some(missed) = case.missed else { continue };
+        let injected = injected(case, stops).filter(|_| missed);
+        let found = case.record.cause.as_deref();
+        if found != injected {
+            println!("{}: {injected:?}, not {found:?}: {:?}", case.kind, case.record.phases.all());
+        }
+        matrix.count(injected, found);
+    }
+    matrix
+}
+
+/// What a request suffered from, if it did.
+fn injected(case: &Case, stops: &Stops) -> Option<&'static str> {
+    let instants = &case.truth.instants;
+    match case.kind.as_str() {
+        "uploads" | "stalls_and_uploads_longer" => Some("receive"),
+        "stalls" | "uploads_and_stalls_longer" => Some("slow_client"),
+        "fails" => Some("error"),
+        "long_prompt" => Some("prefill"),
+        "decodes" => Some("batch_interference"),
+        "big" => Some("kv_pressure"),
+        "crowded" => Some("queue"),
+        _ => {
+            let stood = |(from, to): &(u64, u64)| instants.accepted.1 < *from && instants.finished.0 > *to;
+            stops.iter().any(stood).then_some("frontend")
+        }
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "the matrix is the result")]
+fn print(matrix: &Confusion) {
+    println!("{matrix}\n");
+}

@@ -1,0 +1,53 @@
+//! An engine that stands still while it has work is called wedged, and no longer once it steps; an idle one is not.
+
+use agent_tests::gate;
+use agent_tests::process::signal;
+use agent_tests::trial::Limits;
+use agent_tests::trial::Trial;
+use anyhow::Result;
+use serde_json::Value;
+use std::time::Duration;
+use tachograph::clock::Clock as _;
+use tachograph::clock::System;
+
+const LIMITS: Limits = Limits { ttft: 60.0, tpot: 60.0, duration: 60.0 };
+/// It must be called wedged by then, seconds.
+const BY: f64 = 15.0;
+/// Longer than any engine needs to be called wedged.
+const LONG: Duration = Duration::from_secs(14);
+
+fn wedged(snapshot: &Value) -> Option<&Value> {
+    snapshot.pointer("/cores/0/wedged").filter(|wedged| !wedged.is_null())
+}
+
+#[test]
+fn a_stopped_engine_core_is_wedged_until_it_steps() -> Result<()> {
+    let Some(tools) = gate::kernel()? else { return Ok(()) };
+    let mut trial = Trial::open(&tools, "plain", LIMITS)?;
+    trial.load("calm")?;
+    let (_, core) = trial.pids()?;
+    // Without callers it may stand still as long as it likes.
+    signal(core, "STOP")?;
+    std::thread::sleep(LONG);
+    assert_eq!(wedged(&trial.agent.snapshot()?), None);
+    let asked = System.now();
+    let load = trial.begin("calm")?;
+    trial.agent.until(|snapshot| wedged(snapshot).is_some())?;
+    let snapshot = trial.agent.snapshot()?;
+    let found_at = snapshot.pointer("/at_ns").and_then(Value::as_u64).unwrap_or(u64::MAX);
+    assert!((found_at.saturating_sub(asked.0)) as f64 / 1e9 < BY, "{snapshot:#}");
+    let states = wedged(&snapshot).and_then(|wedged| wedged.pointer("/processes/0/state"));
+    assert_eq!(states.and_then(Value::as_str), Some("T"));
+    assert!(
+        trial
+            .agent
+            .metrics()?
+            .lines()
+            .any(|line| line.starts_with("tachograph_engine_wedged{") && line.ends_with(" 1"))
+    );
+    signal(core, "CONT")?;
+    trial.agent.until(|snapshot| wedged(snapshot).is_none())?;
+    trial.finish(load)?;
+    trial.close()?;
+    Ok(())
+}
