@@ -16,6 +16,16 @@ const BY: f64 = 15.0;
 /// Longer than any engine needs to be called wedged.
 const LONG: Duration = Duration::from_secs(14);
 
+/// An engine that would be called wedged if it had work and no reason: seen for long enough.
+fn never_wedged(trial: &Trial) -> Result<()> {
+    let until = System.now().plus(LONG);
+    while System.now() < until {
+        assert_eq!(wedged(&trial.agent.snapshot()?), None);
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    Ok(())
+}
+
 fn wedged(snapshot: &Value) -> Option<&Value> {
     snapshot.pointer("/cores/0/wedged").filter(|wedged| !wedged.is_null())
 }
@@ -28,8 +38,7 @@ fn a_stopped_engine_core_is_wedged_until_it_steps() -> Result<()> {
     let (_, core) = trial.pids()?;
     // Without callers it may stand still as long as it likes.
     signal(core, "STOP")?;
-    std::thread::sleep(LONG);
-    assert_eq!(wedged(&trial.agent.snapshot()?), None);
+    never_wedged(&trial)?;
     let asked = System.now();
     let load = trial.begin("calm")?;
     trial.agent.until(|snapshot| wedged(snapshot).is_some())?;
@@ -47,6 +56,38 @@ fn a_stopped_engine_core_is_wedged_until_it_steps() -> Result<()> {
     );
     signal(core, "CONT")?;
     trial.agent.until(|snapshot| wedged(snapshot).is_none())?;
+    trial.finish(load)?;
+    trial.close()?;
+    Ok(())
+}
+
+#[test]
+fn a_sleeping_engine_with_callers_is_not_wedged() -> Result<()> {
+    let Some(tools) = gate::kernel()? else { return Ok(()) };
+    let mut trial = Trial::open(&tools, "plain", LIMITS)?;
+    trial.load("calm")?;
+    trial.post("/sleep")?;
+    let load = trial.begin("calm")?;
+    trial.agent.until(|snapshot| {
+        let core = snapshot.pointer("/cores/0");
+        let live = core.and_then(|core| core.get("live")).and_then(Value::as_u64);
+        live > Some(0) && core.and_then(|core| core.pointer("/steps/asleep_since")).is_some_and(Value::is_u64)
+    })?;
+    never_wedged(&trial)?;
+    trial.post("/wake_up")?;
+    trial.finish(load)?;
+    assert_eq!(wedged(&trial.agent.snapshot()?), None);
+    trial.close()?;
+    Ok(())
+}
+
+#[test]
+fn a_long_prompt_in_one_step_is_not_a_wedge() -> Result<()> {
+    let Some(tools) = gate::kernel()? else { return Ok(()) };
+    let mut trial = Trial::open(&tools, "long_step", LIMITS)?;
+    trial.load("calm")?;
+    let load = trial.begin("one_long_prompt")?;
+    never_wedged(&trial)?;
     trial.finish(load)?;
     trial.close()?;
     Ok(())

@@ -8,6 +8,11 @@ use std::fmt;
 
 /// What stands for no cause.
 pub const NONE: &str = "none";
+/// Requests that missed an objective without an injected trouble, since the machine was busy: what they suffered from
+/// is not known, so they are shown and not held against any cause.
+pub const BY_ITSELF: &str = "missed by itself";
+/// The share of them above which a run says nothing.
+const NOISE: f64 = 0.1;
 /// Affected requests of each cause at least.
 const ENOUGH: u32 = 100;
 /// Of them, the share that must get their cause.
@@ -37,18 +42,31 @@ impl Confusion {
         }
     }
 
+    /// One request of which it is known what it suffered from, if anything, and whether it missed an objective.
+    pub fn judge(&mut self, injected: Option<&'static str>, missed: bool, found: Option<&str>) {
+        let row = if missed { Some(injected.unwrap_or(BY_ITSELF)) } else { None };
+        self.count(row, found);
+    }
+
     /// The injected causes that were seen often enough, found where they were and nowhere else.
     ///
     /// # Errors
     /// The first that was not.
     pub fn verify(&self, causes: &[&'static str]) -> Result<()> {
+        let sum = |row: &BTreeMap<String, u32>| row.values().sum::<u32>();
+        let (noise, all) = (self.rows.get(BY_ITSELF).map_or(0, sum), self.rows.values().map(sum).sum::<u32>());
+        ensure!(f64::from(noise) <= NOISE * f64::from(all), "the machine was too busy\n{self}");
         for cause in causes {
             let of = |row: &BTreeMap<String, u32>| row.get(*cause).copied().unwrap_or(0);
             let row = self.rows.get(cause).cloned().unwrap_or_default();
             let (all, right): (u32, u32) = (row.values().sum(), of(&row));
             ensure!(all >= ENOUGH, "{cause}: {all} affected requests are too few\n{self}");
             ensure!(f64::from(right) >= RIGHT * f64::from(all), "{cause}: {right} right of {all}\n{self}");
-            let others = self.rows.iter().filter(|(injected, _)| *injected != cause).map(|(_, row)| row);
+            let others = self
+                .rows
+                .iter()
+                .filter(|(injected, _)| *injected != cause && **injected != BY_ITSELF)
+                .map(|(_, row)| row);
             let (all, wrong) =
                 others.fold((0, 0), |(all, wrong), row| (all + row.values().sum::<u32>(), wrong + of(row)));
             ensure!(f64::from(wrong) < WRONG * f64::from(all), "{cause}: given to {wrong} of {all} others\n{self}");
@@ -94,6 +112,8 @@ mod tests {
             (vec![(queue, queue, 94), (queue, None, 6), (None, None, 200)], false),
             (vec![(queue, queue, 99), (None, None, 200)], false),
             (vec![(queue, queue, 100), (None, None, 99), (error, queue, 1)], false),
+            (vec![(queue, queue, 100), (None, None, 99), (Some(BY_ITSELF), queue, 5)], true),
+            (vec![(queue, queue, 100), (None, None, 99), (Some(BY_ITSELF), None, 50)], false),
         ] {
             assert_eq!(of(&counts).verify(&["queue"]).is_ok(), good, "{counts:?}");
         }

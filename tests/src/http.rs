@@ -14,9 +14,18 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The body of a 200 answer; any other answer is an error.
 pub fn get(port: u16, path: &str) -> Result<String> {
+    ask(port, "GET", path)
+}
+
+/// The same of a POST without a body.
+pub fn post(port: u16, path: &str) -> Result<String> {
+    ask(port, "POST", path)
+}
+
+fn ask(port: u16, method: &str, path: &str) -> Result<String> {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
     stream.set_read_timeout(Some(PATIENCE))?;
-    write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
+    write!(stream, "{method} {path} HTTP/1.0\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n")?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     let (head, body) = answer.split_once("\r\n\r\n").context("an answer without a head")?;

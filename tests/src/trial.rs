@@ -5,6 +5,7 @@ use crate::agent;
 use crate::agent::Agent;
 use crate::experiment;
 use crate::gate::Tools;
+use crate::http;
 use crate::process::signal;
 use crate::record::Record;
 use crate::scratch::Scratch;
@@ -114,9 +115,9 @@ impl Trial {
         Ok((u32::try_from(pid(0)?)?, u32::try_from(pid(1)?)?))
     }
 
-    /// Where the stand-in serves.
-    pub fn port(&self) -> u16 {
-        self.standin.port()
+    /// Asks the stand-in for something that is no inference.
+    pub fn post(&self, path: &str) -> Result<()> {
+        http::post(self.standin.port(), path).map(drop)
     }
 
     /// Begins a load.

@@ -24,6 +24,8 @@ Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 KEEPALIVE_SECONDS = 0.06
+SLEEPS = {"/sleep": "sleep", "/wake_up": "wake_up"}
+"""What vLLM serves in its development mode, and the engine core's name for it."""
 
 
 class Broken(Exception):
@@ -222,6 +224,9 @@ class App:
             await self._infer(scope, receive, send)
         elif path == "/health":
             await _answer(send, 503 if self.engine.dead else 200, b"text/plain", b"")
+        elif method == "POST" and path in SLEEPS:
+            await self.engine.call(SLEEPS[path])
+            await _answer(send, 200, b"text/plain", b"")
         elif path == "/metrics":
             await _answer(send, 200, b"text/plain; version=0.0.4; charset=utf-8", self._metrics())
         elif path == "/v1/models":

@@ -63,10 +63,12 @@ def main(scenario: Scenario, input_address: str, output_address: str, truth: Any
 
 def _take(scheduler: Scheduler, inbox: "queue.SimpleQueue[Any]") -> None:
     """Moves what has arrived into the scheduler; waits when there is nothing to do."""
-    while not scheduler.live or not inbox.empty():
+    while scheduler.asleep or not scheduler.live or not inbox.empty():
         kind, payload, read_ns = inbox.get()
         if kind == messages.ADD:
             scheduler.add(Live(payload, read_ns))
+        elif kind == messages.UTILITY:
+            scheduler.asleep = payload[2] == "sleep"
         else:
             scheduler.abort(payload, read_ns)
 

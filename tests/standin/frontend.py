@@ -139,6 +139,10 @@ class Engine:
         if children and not self.dead:
             await self._send(messages.ABORT, [child.id for child in children])
 
+    async def call(self, method: str) -> None:
+        """Calls a utility of the engine core; nobody waits for its answer."""
+        await self._send(messages.UTILITY, [0, 0, method, []])
+
     def die(self) -> None:
         """The engine core is gone, and every request that it had."""
         self.dead = True

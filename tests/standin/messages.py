@@ -14,6 +14,7 @@ import msgspec
 
 ADD = b"\x00"
 ABORT = b"\x01"
+UTILITY = b"\x03"
 ENGINE_CORE_DEAD = b"ENGINE_CORE_DEAD"
 
 EXT_RAW_VIEW = 3

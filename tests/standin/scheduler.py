@@ -77,6 +77,8 @@ class Scheduler:
         self.live: dict[str, Live] = {}
         self.ended: list[Live] = []
         """Requests that ended since the owner last looked."""
+        self.asleep = False
+        """Whether it takes no step until it is woken."""
         self._free = scenario.kv_blocks
 
     def add(self, live: Live) -> None:

@@ -7,6 +7,7 @@
 mod process;
 mod run;
 mod table;
+mod trouble;
 mod truth;
 mod unequal;
 
@@ -20,14 +21,20 @@ const IN_ALL: usize = 300;
 /// Streams without usage among them.
 const WITHOUT_USAGE: usize = 100;
 
-fn try_out(case: &Case) -> anyhow::Result<()> {
-    let Some(place) = Place::find() else {
+/// Where vLLM and the agent are; nothing, with the reason printed, where the suite cannot run.
+fn place() -> anyhow::Result<Option<Place>> {
+    let found = Place::find();
+    if found.is_none() {
         let why = "TACHOGRAPH_VLLM_ENV names no vLLM; `cargo xtask test --vllm` makes one";
         let strict = std::env::var("TACHOGRAPH_TESTS").is_ok_and(|tests| tests == "strict");
         anyhow::ensure!(!strict, "{why}");
         println!("skipped: {why}");
-        return Ok(());
-    };
+    }
+    Ok(found)
+}
+
+fn try_out(case: &Case) -> anyhow::Result<()> {
+    let Some(place) = place()? else { return Ok(()) };
     let ground = place.run(case)?;
     let wrong = table::judge(case, &ground);
     anyhow::ensure!(wrong.is_empty(), "{}:\n{}", case.name, wrong.join("\n"));

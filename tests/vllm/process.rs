@@ -68,6 +68,13 @@ impl Running {
         bail!("not ready after {seconds} s:\n{}", self.log())
     }
 
+    /// Waits for its end, which must be a good one.
+    pub(crate) fn finish(&mut self) -> Result<()> {
+        let status = self.child.wait()?;
+        anyhow::ensure!(status.success(), "ended with {status}:\n{}", self.log());
+        Ok(())
+    }
+
     fn signal(&self, signal: &str) -> bool {
         let group = format!("-{}", self.child.id());
         let mut kill = Command::new("kill");

@@ -97,7 +97,7 @@ impl Place {
         format!("{}/vllm/{name}", env!("CARGO_MANIFEST_DIR"))
     }
 
-    fn serve(&self, case: &Case, port: u16, spans: Option<u16>, log: PathBuf) -> Result<Running> {
+    pub(crate) fn serve(&self, case: &Case, port: u16, spans: Option<u16>, log: PathBuf) -> Result<Running> {
         let (port, spans) = (port.to_string(), spans.map(|port| format!("http://127.0.0.1:{port}/v1/traces")));
         let mut command = vec![word(&self.vllm)?, "serve", word(&self.model)?, "--served-model-name", "tiny"];
         command.extend(["--host", "127.0.0.1", "--port", &port, "--max-model-len", "1024", "--enforce-eager"]);
@@ -118,11 +118,20 @@ impl Place {
         Running::start(&command, &environment, log)
     }
 
-    fn record(&self, port: u16, log: PathBuf) -> Result<Running> {
+    pub(crate) fn record(&self, port: u16, settings: &[(&str, &str)], log: PathBuf) -> Result<Running> {
         let listen = format!("127.0.0.1:{port}");
         // Often, so that it falls into the moments when nothing moves.
-        let environment = [("TACHOGRAPH_LISTEN", listen.as_str()), ("TACHOGRAPH_SCRAPE_INTERVAL_SECONDS", "1")];
+        let mut environment = vec![("TACHOGRAPH_LISTEN", listen.as_str()), ("TACHOGRAPH_SCRAPE_INTERVAL_SECONDS", "1")];
+        environment.extend(settings);
         Running::start(&[word(&self.agent)?, "run"], &environment, log)
+    }
+
+    /// Sends a mix of `vllm/mixes` with the stand-in's client; what that saw is written to `out`.
+    pub(crate) fn send(&self, port: u16, mix: &str, first: u32, out: &Path, log: PathBuf) -> Result<Running> {
+        let (port, first, mix) = (port.to_string(), first.to_string(), Self::script(&format!("mixes/{mix}.json")));
+        let mut command = vec!["env", "-C", env!("CARGO_MANIFEST_DIR"), word(&self.python)?, "-m", "standin", "load"];
+        command.extend(["--port", &port, "--mix", &mix, "--first", &first, "--out", word(out)?, "--seconds", "200"]);
+        Running::start(&command, &[("PYTHONDONTWRITEBYTECODE", "1")], log)
     }
 
     /// Starts all, drives the load, gathers, and ends all.
@@ -137,7 +146,7 @@ impl Place {
 
         let traces = case.has_spans.then_some(traces);
         let start_agent = || -> Result<Running> {
-            let mut agent = self.record(listens, folder.file("agent.log"))?;
+            let mut agent = self.record(listens, &[], folder.file("agent.log"))?;
             agent.until(30, |_| ask(listens, "GET", "/readyz", "").ok())?;
             Ok(agent)
         };
@@ -186,7 +195,7 @@ fn checks(snapshot: &Value, engine: u32) -> Result<BTreeMap<String, Tally>> {
 }
 
 /// Sends one request and says whether the agent has recorded any.
-fn knock(serves: u16, listens: u16, engine: u32) -> Result<bool> {
+pub(crate) fn knock(serves: u16, listens: u16, engine: u32) -> Result<bool> {
     let body = format!(r#"{{"model":"tiny","prompt":"knock","max_tokens":2,"temperature":{KNOCK}}}"#);
     ask(serves, "POST", "/v1/completions", &body)?;
     sleep(Duration::from_millis(500));
