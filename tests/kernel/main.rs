@@ -3,6 +3,7 @@
 mod attach;
 mod cause;
 mod ends;
+mod energy;
 mod engine;
 mod hostile;
 mod kills;

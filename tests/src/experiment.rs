@@ -17,6 +17,7 @@ use crate::truth::Truth;
 use anyhow::Result;
 use anyhow::anyhow;
 use anyhow::ensure;
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
@@ -62,6 +63,8 @@ pub struct Outcome {
     pub seen: Vec<Seen>,
     /// The agent's metrics when all was over.
     pub metrics: String,
+    /// Its `/api/v1/snapshot` then.
+    pub snapshot: Value,
     /// What was lost, where the agent was told to keep it.
     pub losses: Losses,
 }
@@ -147,7 +150,17 @@ pub fn run(tools: &Tools, plan: Plan<'_>) -> Result<Outcome> {
 
 /// The same, with further settings of the agent (`TACHOGRAPH_*`).
 pub fn run_with(tools: &Tools, plan: Plan<'_>, settings: &[(&str, &str)]) -> Result<Outcome> {
-    conduct(tools, plan, settings, |_, _| Ok(Guests::default()))
+    conduct(tools, plan, |_| Ok(()), settings, |_, _| Ok(Guests::default()))
+}
+
+/// The same; `before` is called when the stand-in runs and the agent does not yet.
+pub fn run_after(
+    tools: &Tools,
+    plan: Plan<'_>,
+    before: impl FnOnce(&Standin) -> Result<()>,
+    settings: &[(&str, &str)],
+) -> Result<Outcome> {
+    conduct(tools, plan, before, settings, |_, _| Ok(Guests::default()))
 }
 
 /// As [`run`], with guests who come to the server's port while the load runs, again and again until they have gone.
@@ -156,18 +169,20 @@ pub fn visited(
     plan: Plan<'_>,
     visits: impl FnOnce(u16, &Agent) -> Result<Guests> + Send,
 ) -> Result<Outcome> {
-    conduct(tools, plan, &[], visits)
+    conduct(tools, plan, |_| Ok(()), &[], visits)
 }
 
 fn conduct(
     tools: &Tools,
     plan: Plan<'_>,
+    before: impl FnOnce(&Standin) -> Result<()>,
     settings: &[(&str, &str)],
     visits: impl FnOnce(u16, &Agent) -> Result<Guests> + Send,
 ) -> Result<Outcome> {
     let _turn = turn();
     let scratch = Scratch::new(plan.mix)?;
     let mut standin = Standin::start(&tools.python, &scratch, plan.scenario, plan.wire)?;
+    before(&standin)?;
     let agent = Agent::start(&tools.agent, &scratch, settings)?;
     let port = standin.port();
     let (seen, guests) = std::thread::scope(|scope| {
@@ -185,12 +200,13 @@ fn conduct(
     agent.records_when(&[standin.pid()], seen.len() + guests.records, RECORDS)?;
     let requests = agent.requests()?;
     let metrics = agent.metrics()?;
+    let snapshot = agent.snapshot()?;
     let losses = Losses::of(agent.pid())?;
     let words = agent.stop()?;
     ensure!(!words.contains("panicked"), "{words}");
     let truths = stop(standin, &scratch, seen.len() + guests.truths)?;
     let records = agent::of(&truth::pids(&truths), &requests)?;
-    Ok(Outcome { records, truths, seen, metrics, losses })
+    Ok(Outcome { records, truths, seen, metrics, snapshot, losses })
 }
 
 /// Runs a plan without an agent: what the client saw, and what was true.

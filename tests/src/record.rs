@@ -146,4 +146,10 @@ pub struct Record {
     pub phases: Phases,
     /// In the engine.
     pub engine_requests: Vec<EngineRecord>,
+    /// What it used of engines and GPUs.
+    #[serde(default)]
+    pub used: Option<Value>,
+    /// What the GPUs that served it did meanwhile.
+    #[serde(default)]
+    pub gpus: Vec<Value>,
 }

@@ -104,10 +104,11 @@ impl Stage {
     /// A stand-in leaves, orderly; what was recorded of its requests.
     pub fn leave(&self, player: Player, seen: Vec<Seen>) -> Result<Outcome> {
         self.until_recorded(&player, seen.len())?;
-        let (metrics, losses) = (self.agent.metrics()?, Losses::of(self.agent.pid())?);
+        let (metrics, snapshot) = (self.agent.metrics()?, self.agent.snapshot()?);
+        let losses = Losses::of(self.agent.pid())?;
         let truths = experiment::stop(player.standin, &player.scratch, seen.len())?;
         let records = self.records(player.pids, player.entered)?;
-        Ok(Outcome { records, truths, seen, metrics, losses })
+        Ok(Outcome { records, truths, seen, metrics, snapshot, losses })
     }
 
     /// Waits until there are as many records of a stand-in.

@@ -2,7 +2,9 @@
 //!
 //! Every call here may block for as long as the driver likes; [`super::sampler`] gives it a thread of its own.
 
+use crate::clock::Clock as _;
 use crate::clock::MonoNs;
+use crate::clock::System;
 use crate::discover::procfs;
 use crate::gpu::Lost;
 use crate::gpu::State;
@@ -138,6 +140,7 @@ impl Source {
 
     /// Reads what is due of every GPU. A GPU that is lost is left out; after an error the session is to be dropped.
     pub fn read(&mut self, at: MonoNs, memory: &mut Memory) -> Result<State, Error> {
+        let began = System.now();
         if self.looked.is_none_or(|looked| at >= looked.plus(NOW_EVERY)) {
             self.looked = Some(at);
             if self.library.as_ref().is_some_and(Identity::replaced) {
@@ -151,7 +154,7 @@ impl Source {
         let mut samples = Vec::new();
         let mut lost = Vec::new();
         for (index, gpu) in &mut self.gpus {
-            match gpu.read(&self.nvml, at, self.number, memory) {
+            match gpu.read(&self.nvml, at, began, self.number, memory) {
                 Ok(sample) => {
                     self.lost.remove(index);
                     samples.push(sample);

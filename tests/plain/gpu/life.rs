@@ -90,7 +90,8 @@ fn each_tier_keeps_its_own_pace() {
     let times = |call: &str| last.more.calls[call].count;
     // The slowest tier has fields of its own, in a call of its own.
     assert_eq!((times("field_values"), times("utilization_rates"), times("ecc_corrected")), (21 + 1, 3, 1));
-    assert_eq!((last.at, last.more.now.at, last.more.health.at), (at(2), Some(at(2)), Some(at(0))));
+    assert!((at(2)..at(3)).contains(&last.at), "the middle of its own call: {:?}", last.at);
+    assert_eq!((last.more.now.at, last.more.health.at), (Some(at(2)), Some(at(0))));
 }
 
 /// A driver upgrade: whoever keeps a handle keeps the old library.

@@ -1,6 +1,8 @@
 //! One GPU of one session in; a [`Sample`] with what is due of each tier out.
 
+use crate::clock::Clock as _;
 use crate::clock::MonoNs;
+use crate::clock::System;
 use crate::gpu::Health;
 use crate::gpu::More;
 use crate::gpu::Sample;
@@ -48,11 +50,12 @@ impl Gpu {
         self.latest.name.clone()
     }
 
-    /// Reads what is due.
+    /// Reads what is due; the round `began` at the instant `at`.
     pub(super) fn read(
         &mut self,
         nvml: &Arc<Nvml>,
         at: MonoNs,
+        began: MonoNs,
         session: u64,
         memory: &mut Memory,
     ) -> Result<Sample, NvmlError> {
@@ -60,7 +63,12 @@ impl Gpu {
         let Self { latest, asked, now, read, checked } = self;
         let uuid = latest.uuid.clone();
         let mut counting = Counting { ledger: &mut memory.ledger, uuid: &uuid, session };
+        // A call may take long, and counters of one GPU wait for the slower tiers of another: each reading
+        // stands for the middle of its own call.
+        let passed = || Duration::from_nanos(System.now().since(began).unwrap_or(0));
+        let before = passed();
         counters::read(nvml, &device, asked, &mut counting, latest)?;
+        latest.at = at.plus((before + passed()) / 2);
         if checked.is_none_or(|checked| at >= checked.plus(HEALTH_EVERY)) {
             *checked = Some(at);
             let name = asked.tell("name", || device.name())?;
@@ -77,7 +85,6 @@ impl Gpu {
             now.read(nvml, &device, asked, latest, divided, at)?;
             latest.more.calls = Arc::new(asked.calls().clone());
         }
-        latest.at = at;
         let More { xids, .. } = &mut latest.more;
         *xids = memory.xids.of(&uuid);
         Ok(latest.clone())
