@@ -33,12 +33,12 @@ fn requests_and_idle_sum_to_the_gpus() -> Result<()> {
 fn held(mix: &str) -> Result<()> {
     let Some(tools) = gate::kernel()? else { return Ok(()) };
     let scratch = Scratch::new("gpus")?;
-    let (library, price) = (scratch.file(nvml::LIBRARY), PRICE.to_string());
-    let library = library.to_str().context("a path that is no text")?;
-    let settings = [("TACHOGRAPH_NVML_LIBRARY", library), ("TACHOGRAPH_PRICES_GPU_HOUR", price.as_str())];
+    let (library, price) = (scratch.file("libnvidia-ml.so.1"), PRICE.to_string());
+    let path = library.to_str().context("a path that is no text")?;
+    let settings = [("TACHOGRAPH_NVML_LIBRARY", path), ("TACHOGRAPH_PRICES_GPU_HOUR", price.as_str())];
     let plan = Plan { scenario: "plain", mix, wire: Wire::Plain };
     let outcome =
-        experiment::run_after(&tools, plan, |standin| nvml::install(&scratch, &scenario(standin.pid())), &settings)?;
+        experiment::run_after(&tools, plan, |standin| nvml::install(&library, &scenario(standin.pid())), &settings)?;
     outcome.verify()?;
 
     let used =

@@ -4,6 +4,7 @@
 
 #![expect(clippy::print_stdout, reason = "the suite's result is a table")]
 
+mod gpus;
 mod process;
 mod run;
 mod table;

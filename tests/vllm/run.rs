@@ -25,7 +25,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 /// The temperature of what is sent only to see whether the agent records yet.
-const KNOCK: f64 = 0.111;
+pub(crate) const KNOCK: f64 = 0.111;
 /// More than a run sends.
 const LIMIT: usize = 10_000;
 
@@ -74,7 +74,7 @@ pub(crate) struct Tally {
 
 /// Where the environment and the agent are; nothing, and why, if a run is not possible.
 pub(crate) struct Place {
-    python: PathBuf,
+    pub(crate) python: PathBuf,
     vllm: PathBuf,
     model: PathBuf,
     agent: PathBuf,
@@ -93,7 +93,7 @@ impl Place {
         })
     }
 
-    fn script(name: &str) -> String {
+    pub(crate) fn script(name: &str) -> String {
         format!("{}/vllm/{name}", env!("CARGO_MANIFEST_DIR"))
     }
 
