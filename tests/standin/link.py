@@ -15,6 +15,7 @@ from time import clock_gettime_ns
 SO_TIMESTAMPING = 37
 RX_SOFTWARE, SOFTWARE = 1 << 3, 1 << 4
 READ_BYTES = 1 << 18
+SMALL_SEGMENT = 536
 PAIRS_KEPT = 8
 
 Stamp = tuple[int, int]
@@ -55,6 +56,8 @@ class Plain:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if receive_buffer:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+            # The kernel gives the other side a send buffer of several megabytes for the segments of loopback.
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, SMALL_SEGMENT)
         sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPING, RX_SOFTWARE | SOFTWARE)
         await asyncio.get_running_loop().sock_connect(sock, (host, port))
         return cls(sock)

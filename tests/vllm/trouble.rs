@@ -16,6 +16,7 @@ use agent_tests::process::signal;
 use agent_tests::standin::Seen;
 use anyhow::Context as _;
 use anyhow::Result;
+use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -36,7 +37,7 @@ const STOPS: u32 = 9;
 const STOP: Duration = Duration::from_millis(4_500);
 const BETWEEN: Duration = Duration::from_millis(1_500);
 /// A request that was sent so shortly before a stop may not have been read.
-const READ_NS: u64 = 100_000_000;
+const READ_NS: u64 = 300_000_000;
 /// No mix has as many requests.
 const NUMBERS: u32 = 10_000;
 /// An engine must be called wedged by then, seconds.
@@ -70,7 +71,15 @@ struct Scene {
 /// What a client saw and the agent found.
 struct Met {
     seen: Seen,
+    found: Found,
+}
+
+/// Of a record.
+#[derive(Debug, Clone, Deserialize)]
+struct Found {
     cause: Option<String>,
+    phases: Value,
+    blocked_seconds: Value,
 }
 
 impl Scene {
@@ -127,23 +136,23 @@ impl Scene {
         let listens = self.listens;
         let records = || {
             let answer: Value = serde_json::from_str(&ask(listens, "GET", &path, "").ok()?).ok()?;
-            let found: BTreeMap<u64, Option<String>> = answer
+            let found: BTreeMap<u64, Found> = answer
                 .get("requests")?
                 .as_array()?
                 .iter()
                 .filter_map(|record| {
                     let identity = record.pointer("/params/temperature")?.as_f64()?.to_bits();
-                    Some((identity, record.get("cause")?.as_str().map(str::to_owned)))
+                    Some((identity, serde_json::from_value(record.clone()).ok()?))
                 })
                 .collect();
             seen.iter().all(|seen| found.contains_key(&seen.temperature.to_bits())).then_some(found)
         };
         let mut found = self.agent.until(30, |_| records())?;
         let meet = |seen: Seen| {
-            let cause = found.remove(&seen.temperature.to_bits()).flatten();
-            Met { seen, cause }
+            let found = found.remove(&seen.temperature.to_bits()).context("a request without a record")?;
+            Ok(Met { seen, found })
         };
-        Ok(seen.clone().into_iter().map(meet).collect())
+        seen.clone().into_iter().map(meet).collect()
     }
 }
 
@@ -154,7 +163,7 @@ fn snapshot(port: u16) -> Option<Value> {
 
 /// Whether a request missed an objective as its client saw it; `None` where that is too near to say.
 fn missed(seen: &Seen) -> Option<bool> {
-    if seen.end.as_deref() != Some("complete") || seen.status != Some(200) {
+    if seen.kind == "doomed" || seen.end.as_deref() != Some("complete") || seen.status != Some(200) {
         return Some(true);
     }
     let sent = seen.sent?.0;
@@ -168,7 +177,6 @@ fn missed(seen: &Seen) -> Option<bool> {
 
 /// What a request suffered from, if it did; `Err` where the client cannot tell.
 fn injected(seen: &Seen, stops: &[(u64, u64)]) -> Result<Option<&'static str>, ()> {
-    let sent = seen.sent.ok_or(())?;
     Ok(match seen.kind.as_str() {
         "uploads" => Some("receive"),
         "stalls" => Some("slow_client"),
@@ -179,7 +187,7 @@ fn injected(seen: &Seen, stops: &[(u64, u64)]) -> Result<Option<&'static str>, (
         // Beside each other, long prompts wait for and slow each other: they are here for the decodes.
         "long_prompt" => return Err(()),
         _ => {
-            let last = seen.last.ok_or(())?.at;
+            let (sent, last) = (seen.sent.ok_or(())?, seen.last.ok_or(())?.at);
             // Who was sent meanwhile was read when it was over.
             if stops.iter().any(|(from, to)| (from - READ_NS..*to).contains(&sent.1)) {
                 return Err(());
@@ -191,13 +199,17 @@ fn injected(seen: &Seen, stops: &[(u64, u64)]) -> Result<Option<&'static str>, (
 
 fn matrix(met: &[Met], stops: &[(u64, u64)]) -> Confusion {
     let mut matrix = Confusion::default();
-    for Met { seen, cause } in met {
+    for Met { seen, found } in met {
+        let cause = found.cause.as_deref();
         let (Ok(injected), Some(missed)) = (injected(seen, stops), missed(seen)) else { continue };
-        if injected.filter(|_| missed) != cause.as_deref() {
-            let [injected, found] = [injected, cause.as_deref()].map(|cause| cause.unwrap_or("none"));
-            println!("{} {}: {found}, where it was {injected}", seen.kind, seen.temperature);
+        if injected.filter(|_| missed) != cause {
+            let [injected, cause] = [injected, cause].map(|cause| cause.unwrap_or("none"));
+            println!(
+                "{}: {cause}, where it was {injected}: {}, blocked {}",
+                seen.kind, found.phases, found.blocked_seconds
+            );
         }
-        matrix.judge(injected, missed, cause.as_deref());
+        matrix.judge(injected, missed, cause);
     }
     println!("{matrix}\n");
     matrix
@@ -221,9 +233,10 @@ fn every_injected_cause_is_found_where_it_was_and_nowhere_else() -> Result<()> {
         signal(roomy.vllm.pid(), "CONT")?;
     }
     calls.finish()?;
-    let mut long = roomy.begin(&place, "long_prompts")?;
+    let long = roomy.begin(&place, "long_prompts")?;
     roomy.load(&place, "decoders")?;
-    long.finish()?;
+    // They are there as long as the decodes.
+    drop(long);
     all.add(&matrix(&roomy.close()?, &stops));
 
     let mut seats = Scene::open(&place, "two-seats", TWO_SEATS)?;
