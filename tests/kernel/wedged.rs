@@ -18,16 +18,22 @@ const LONG: Duration = Duration::from_secs(14);
 
 /// An engine that would be called wedged if it had work and no reason: seen for long enough.
 fn never_wedged(trial: &Trial) -> Result<()> {
+    let (_, core) = trial.pids()?;
     let until = System.now().plus(LONG);
     while System.now() < until {
-        assert_eq!(wedged(&trial.agent.snapshot()?), None);
+        assert_eq!(wedged(&trial.agent.snapshot()?, core), None);
         std::thread::sleep(Duration::from_millis(500));
     }
     Ok(())
 }
 
-fn wedged(snapshot: &Value) -> Option<&Value> {
-    snapshot.pointer("/cores/0/wedged").filter(|wedged| !wedged.is_null())
+fn core_of(snapshot: &Value, pid: u32) -> Option<&Value> {
+    let cores = snapshot.get("cores")?.as_array()?;
+    cores.iter().find(|core| core.get("pid").is_some_and(|own| *own == pid))
+}
+
+fn wedged(snapshot: &Value, core: u32) -> Option<&Value> {
+    core_of(snapshot, core)?.get("wedged").filter(|wedged| !wedged.is_null())
 }
 
 #[test]
@@ -41,11 +47,11 @@ fn a_stopped_engine_core_is_wedged_until_it_steps() -> Result<()> {
     never_wedged(&trial)?;
     let asked = System.now();
     let load = trial.begin("calm")?;
-    trial.agent.until(|snapshot| wedged(snapshot).is_some())?;
+    trial.agent.until(|snapshot| wedged(snapshot, core).is_some())?;
     let snapshot = trial.agent.snapshot()?;
     let found_at = snapshot.pointer("/at_ns").and_then(Value::as_u64).unwrap_or(u64::MAX);
     assert!((found_at.saturating_sub(asked.0)) as f64 / 1e9 < BY, "{snapshot:#}");
-    let states = wedged(&snapshot).and_then(|wedged| wedged.pointer("/processes/0/state"));
+    let states = wedged(&snapshot, core).and_then(|wedged| wedged.pointer("/processes/0/state"));
     assert_eq!(states.and_then(Value::as_str), Some("T"));
     assert!(
         trial
@@ -55,7 +61,7 @@ fn a_stopped_engine_core_is_wedged_until_it_steps() -> Result<()> {
             .any(|line| line.starts_with("tachograph_engine_wedged{") && line.ends_with(" 1"))
     );
     signal(core, "CONT")?;
-    trial.agent.until(|snapshot| wedged(snapshot).is_none())?;
+    trial.agent.until(|snapshot| wedged(snapshot, core).is_none())?;
     trial.finish(load)?;
     trial.close()?;
     Ok(())
@@ -66,17 +72,18 @@ fn a_sleeping_engine_with_callers_is_not_wedged() -> Result<()> {
     let Some(tools) = gate::kernel()? else { return Ok(()) };
     let mut trial = Trial::open(&tools, "plain", LIMITS)?;
     trial.load("calm")?;
+    let (_, core) = trial.pids()?;
     trial.post("/sleep")?;
     let load = trial.begin("calm")?;
     trial.agent.until(|snapshot| {
-        let core = snapshot.pointer("/cores/0");
+        let core = core_of(snapshot, core);
         let live = core.and_then(|core| core.get("live")).and_then(Value::as_u64);
         live > Some(0) && core.and_then(|core| core.pointer("/steps/asleep_since")).is_some_and(Value::is_u64)
     })?;
     never_wedged(&trial)?;
     trial.post("/wake_up")?;
     trial.finish(load)?;
-    assert_eq!(wedged(&trial.agent.snapshot()?), None);
+    assert_eq!(wedged(&trial.agent.snapshot()?, core), None);
     trial.close()?;
     Ok(())
 }
