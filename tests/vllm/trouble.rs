@@ -36,8 +36,6 @@ const NEAR: f64 = 0.03;
 const STOPS: u32 = 14;
 const STOP: Duration = Duration::from_millis(4_500);
 const BETWEEN: Duration = Duration::from_millis(2_500);
-/// A request that was sent so shortly before a stop may not have been read.
-const READ_NS: u64 = 300_000_000;
 /// No mix has as many requests.
 const NUMBERS: u32 = 10_000;
 /// An engine must be called wedged by then, seconds.
@@ -188,12 +186,13 @@ fn injected(seen: &Seen, stops: &[(u64, u64)]) -> Result<Option<&'static str>, (
         // Beside each other, long prompts wait for and slow each other: they are here for the decodes.
         "long_prompt" => return Err(()),
         _ => {
-            let (sent, last) = (seen.sent.ok_or(())?, seen.last.ok_or(())?.at);
-            // Who was sent meanwhile was read when it was over.
-            if stops.iter().any(|(from, to)| (from - READ_NS..*to).contains(&sent.1)) {
+            let (sent, first, last) =
+                (seen.sent.ok_or(())?.0, seen.first_content.ok_or(())?.at, seen.last.ok_or(())?.at);
+            // One that was not answered before a stop may have been read only after it.
+            if stops.iter().any(|(from, to)| sent < *to && first > *from) {
                 return Err(());
             }
-            stops.iter().any(|(from, to)| sent.1 < *from && last > *to).then_some("frontend")
+            stops.iter().any(|(from, to)| first < *from && last > *to).then_some("frontend")
         }
     })
 }
