@@ -11,6 +11,8 @@ use std::io::Write as _;
 use std::time::Duration;
 
 const LIMITS: Limits = Limits { ttft: 0.5, tpot: 0.04, duration: 2.0 };
+/// A step without a long prompt, as the scenario has it.
+const STEP_NS: u64 = 10_000_000;
 const STOPS: u32 = 6;
 const STOP: Duration = Duration::from_millis(2_500);
 const BETWEEN: Duration = Duration::from_millis(1_500);
@@ -82,6 +84,8 @@ fn injected(case: &Case, stops: &Stops) -> Option<&'static str> {
         "stalls" | "uploads_and_stalls_longer" => Some("slow_client"),
         "fails" => Some("error"),
         "long_prompt" => Some("prefill"),
+        // Who came while a long prompt was computed waited for the end of that step, and was slowed only later.
+        "decodes" if waited_ns(case) > slowed_ns(case) => Some("queue"),
         "decodes" => Some("batch_interference"),
         "big" => Some("kv_pressure"),
         "crowded" => Some("queue"),
@@ -90,6 +94,21 @@ fn injected(case: &Case, stops: &Stops) -> Option<&'static str> {
             stops.iter().any(stood).then_some("frontend")
         }
     }
+}
+
+/// In the engine's queue.
+fn waited_ns(case: &Case) -> u64 {
+    let waited = case.truth.engine.iter().filter_map(|one| one.scheduled?.checked_sub(one.queued?));
+    waited.max().unwrap_or(0)
+}
+
+/// How much longer it decoded than it would have without others' prompts.
+fn slowed_ns(case: &Case) -> u64 {
+    let decoded = case.truth.engine.iter().filter_map(|one| {
+        let steps = u64::try_from(one.steps.len()).ok()?;
+        one.last_output()?.checked_sub(one.first_output()?)?.checked_sub(steps * STEP_NS)
+    });
+    decoded.max().unwrap_or(0)
 }
 
 /// Past the harness, which hides what a good test prints.
