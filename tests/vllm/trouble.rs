@@ -33,7 +33,7 @@ const TPOT: f64 = 0.08;
 const DURATION: f64 = 4.0;
 /// As near to a limit, a truth is neither above nor below it.
 const NEAR: f64 = 0.03;
-const STOPS: u32 = 14;
+const STOPS: u32 = 18;
 const STOP: Duration = Duration::from_millis(4_500);
 const BETWEEN: Duration = Duration::from_millis(2_500);
 /// No mix has as many requests.
@@ -131,13 +131,16 @@ impl Scene {
     fn close(mut self) -> Result<Vec<Met>> {
         let seen: Vec<Seen> = lines(&self.seen)?;
         let path = format!("/api/v1/requests?limit={}", 2 * NUMBERS);
-        let listens = self.listens;
+        let (listens, engine) = (self.listens, self.vllm.pid());
+        // The machine may have other engines, whose requests have the same temperatures.
+        let own = |record: &&Value| record.pointer("/target/engine/pid").is_some_and(|pid| *pid == engine);
         let records = || {
             let answer: Value = serde_json::from_str(&ask(listens, "GET", &path, "").ok()?).ok()?;
             let found: BTreeMap<u64, Found> = answer
                 .get("requests")?
                 .as_array()?
                 .iter()
+                .filter(own)
                 .filter_map(|record| {
                     let identity = record.pointer("/params/temperature")?.as_f64()?.to_bits();
                     Some((identity, serde_json::from_value(record.clone()).ok()?))
@@ -157,6 +160,10 @@ impl Scene {
 /// What the agent on this port says now.
 fn snapshot(port: u16) -> Option<Value> {
     serde_json::from_str(&ask(port, "GET", "/api/v1/snapshot", "").ok()?).ok()
+}
+
+fn core_of(snapshot: &Value, pid: u32) -> Option<&Value> {
+    snapshot.get("cores")?.as_array()?.iter().find(|core| core.get("pid").is_some_and(|own| *own == pid))
 }
 
 /// Whether a request missed an objective as its client saw it; `None` where that is too near to say.
@@ -243,7 +250,10 @@ fn every_injected_cause_is_found_where_it_was_and_nowhere_else() -> Result<()> {
     seats.load(&place, "crowded")?;
     let mut doomed = seats.begin(&place, "doomed")?;
     let (core, _) = seats.engine()?;
-    let all_there = |snapshot: &Value| snapshot.pointer("/cores/0/live").and_then(Value::as_u64) >= Some(105);
+    let all_there = |snapshot: &Value| {
+        let live = core_of(snapshot, core).and_then(|core| core.get("live"));
+        live.and_then(Value::as_u64) >= Some(105)
+    };
     let listens = seats.listens;
     doomed.until(60, |_| snapshot(listens).filter(all_there))?;
     signal(core, "KILL")?;
@@ -264,7 +274,8 @@ fn a_vllm_of_which_a_process_stands_still_is_wedged_until_it_steps() -> Result<(
     let mut scene = Scene::open(&place, "wedged", ROOMY)?;
     let (core, workers) = scene.engine()?;
     let listens = scene.listens;
-    let wedged = |snapshot: &Value| snapshot.pointer("/cores/0/wedged").is_some_and(|wedged| !wedged.is_null());
+    let state = |snapshot: &Value| core_of(snapshot, core).and_then(|core| core.get("wedged")).cloned();
+    let wedged = |snapshot: &Value| state(snapshot).is_some_and(|state| !state.is_null());
     for pid in std::iter::once(core).chain(workers.first().copied()) {
         let mut load = scene.begin(&place, "calls")?;
         sleep(BETWEEN);
@@ -273,10 +284,11 @@ fn a_vllm_of_which_a_process_stands_still_is_wedged_until_it_steps() -> Result<(
         let found = scene.vllm.until(40, |_| snapshot(listens).filter(wedged));
         let found = found?;
         let took = System.now().since(stopped).unwrap_or(u64::MAX) as f64 / 1e9;
-        println!("{pid}: wedged after {took:.1} s: {}", found.pointer("/cores/0").unwrap_or(&Value::Null));
+        let wedge = state(&found).unwrap_or_default();
+        println!("{pid}: wedged after {took:.1} s: {wedge}");
         anyhow::ensure!(took < BY, "found after {took} s");
-        let state = found.pointer("/cores/0/wedged/processes").and_then(Value::as_array).into_iter().flatten();
-        let stopped = state.filter(|process| process.get("state").and_then(Value::as_str) == Some("T"));
+        let processes = wedge.get("processes").and_then(Value::as_array).into_iter().flatten();
+        let stopped = processes.filter(|process| process.get("state").and_then(Value::as_str) == Some("T"));
         anyhow::ensure!(stopped.count() == 1, "{found:#}");
         signal(pid, "CONT")?;
         scene.vllm.until(20, |_| snapshot(listens).filter(|snapshot| !wedged(snapshot)))?;
