@@ -310,11 +310,11 @@ metrics! {
         &[HW_ID, HW_NAME, label("tier", "tachograph.gpu.tier")],
         "How old the readings of each tier are: counters (0.1 s), now (1 s), health (10 s).";
     GPU_CALLS = Counter "tachograph_gpu_calls_total" "tachograph.gpu.calls" NUMBER GPU_CALL,
-        "Calls into NVML in this session.";
+        "Calls into NVML since it was last opened.";
     GPU_CALL_SECONDS = Counter "tachograph_gpu_call_seconds_total" "tachograph.gpu.call.time" SECONDS GPU_CALL,
-        "Time that calls into NVML took in this session.";
+        "Time that calls into NVML took since it was last opened.";
     GPU_CALL_ERRORS = Counter "tachograph_gpu_call_errors_total" "tachograph.gpu.call.errors" ERRORS GPU_CALL,
-        "Calls and fields that NVML refused in this session; one that it does not support is asked once.";
+        "Calls and fields that NVML refused since it was last opened; one that it does not support is asked once.";
     GPU_UP = Gauge "tachograph_gpu_collector_up" "tachograph.gpu.collector.up" NUMBER &[],
         "Whether NVML answers on this node; the snapshot says why not.";
     ENGINE_SECONDS = Counter "tachograph_request_engine_seconds_total" "tachograph.request.engine_time" SECONDS SERIES,
