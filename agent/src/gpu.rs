@@ -121,7 +121,7 @@ pub struct Xid {
     pub last: MonoNs,
 }
 
-/// One call into NVML on one GPU in this session.
+/// One call into NVML on one GPU since NVML was last opened.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Calls {
     /// How often it was made.
@@ -134,7 +134,7 @@ pub struct Calls {
     pub errors: u64,
     /// What it said last when it failed.
     pub last_error: Option<String>,
-    /// Not asked again in this session, because it said that it never will answer.
+    /// Not asked again before NVML is opened anew, because it said that it never will answer.
     pub refused: bool,
 }
 

@@ -149,10 +149,11 @@ fn beyond(object: &Object, functions: &BTreeMap<String, Function>) -> Result<Vec
     let mut from: Vec<Function> = functions.values().cloned().collect();
     for _ in 0..JUMPS {
         let targets: BTreeSet<u64> = from.iter().flat_map(jumps).collect();
-        from = elf::functions_at(&object.path, &targets)?;
-        if from.is_empty() {
+        // The symbols of a front end's binary are many: they are read again only for a reason.
+        if targets.is_empty() {
             break;
         }
+        from = elf::functions_at(&object.path, &targets)?;
         found.extend(from.iter().cloned());
     }
     Ok(found)

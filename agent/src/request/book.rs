@@ -364,7 +364,7 @@ impl Book {
         }
         let load = core.load.map(|(_, load)| load);
         let (lost, whole) = (core.lost, core.whole);
-        let (mut finished, mut parts) = (Vec::new(), Vec::new());
+        let (mut finished, mut parts, mut decoding) = (Vec::new(), Vec::new(), 0);
         for output in &step.outputs {
             let known = self.cores.get(&pid).and_then(|core| core.requests.get(&output.id)).copied();
             let key = match known {
@@ -383,6 +383,7 @@ impl Book {
             let answered = life.answered();
             life.step(output, timestamp, at, load, vitals);
             parts.extend(life.part(output.tokens, answered));
+            decoding += u32::from(life.decodes());
             if output.finish.is_some() {
                 self.ended.insert(key);
                 finished.push(key);
@@ -390,8 +391,10 @@ impl Book {
         }
         if let Some(timestamp) = timestamp {
             let running = load.and_then(|load| load.running).unwrap_or(0);
-            let answered = self.lives.values().filter(|life| life.core == pid && life.decodes()).count();
-            let unseen = running.saturating_sub(u32::try_from(answered).unwrap_or(u32::MAX));
+            // Mostly all that run are in the step itself; only else the others need to be counted.
+            let all = || self.lives.values().filter(|life| life.core == pid && life.decodes()).count();
+            let answered = if running > decoding { u32::try_from(all()).unwrap_or(u32::MAX) } else { running };
+            let unseen = running.saturating_sub(answered);
             self.cores.entry(pid).or_default().work.step(timestamp, &parts, unseen);
         }
         let going_on = step.outputs.iter().any(|output| output.finish.is_none());

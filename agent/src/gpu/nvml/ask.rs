@@ -8,7 +8,7 @@ use crate::gpu::nvml::loses_gpu;
 use nvml_wrapper::error::NvmlError;
 use std::collections::BTreeMap;
 
-/// What was asked of one GPU in this session, by call.
+/// What was asked of one GPU since NVML was opened, by call.
 #[derive(Debug, Default)]
 pub(super) struct Asked(BTreeMap<&'static str, Calls>);
 

@@ -21,7 +21,7 @@ use std::time::Duration;
 /// Between two looks at what changes slowly.
 const HEALTH_EVERY: Duration = Duration::from_secs(10);
 
-/// One GPU as far as it is known in this session.
+/// One GPU as far as it is known since NVML was opened.
 pub(super) struct Gpu {
     /// The tier of one second and the last of everything, to be handed on with the fast tier.
     latest: Sample,
