@@ -34,6 +34,11 @@ pub fn seconds(ns: u64) -> f64 {
     ns as f64 / 1e9
 }
 
+/// Milliseconds of a nanosecond count, for export.
+pub fn milliseconds(ns: u64) -> f64 {
+    ns as f64 / 1e6
+}
+
 /// One pair of readings that ties CLOCK_MONOTONIC to CLOCK_REALTIME.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Anchor {

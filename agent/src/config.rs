@@ -250,6 +250,7 @@ impl Config {
         let sources = otlp::Sources { above: &above.otlp.collector(), env: around.env, below: &file.otlp.collector() };
         let traces = sources.endpoint(otlp::Signal::Traces)?;
         let metrics = sources.endpoint(otlp::Signal::Metrics)?;
+        let logs = sources.endpoint(otlp::Signal::Logs)?;
         let resource = sources.resource(&around.host)?;
         let all = above.or(file);
         let correlate = correlate::state::Settings::default();
@@ -273,6 +274,7 @@ impl Config {
             otlp: otlp::Settings {
                 traces,
                 metrics,
+                logs,
                 resource,
                 queue_bytes: all.otlp.queue_bytes.unwrap_or(otlp::QUEUE_BYTES),
                 interval: value::duration(all.otlp.interval_seconds, otlp::INTERVAL),

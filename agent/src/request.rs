@@ -287,6 +287,12 @@ impl Request {
         self.finished.since(self.accepted?)
     }
 
+    /// The part of the prompt that was found in the prefix cache, 0 to 1.
+    pub fn cached_share(&self) -> Option<f64> {
+        let all = self.input_tokens.filter(|all| *all > 0)?;
+        Some(self.cached_tokens? as f64 / all as f64)
+    }
+
     /// Time to first token as the caller saw it, nanoseconds; streams only.
     pub fn ttft_ns(&self) -> Option<u64> {
         self.first_content?.since(self.accepted?)

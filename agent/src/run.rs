@@ -57,7 +57,7 @@ pub mod line;
 pub mod record;
 pub mod replay;
 pub mod tape;
-mod wedge;
+mod tell;
 
 /// Between two looks at an empty ring: the kernel side wakes nobody.
 const RING_POLL: Duration = Duration::from_millis(5);
@@ -149,7 +149,7 @@ async fn agent(config: Config) -> anyhow::Result<()> {
     tasks.spawn(side_gpu(config.clone(), Arc::clone(&clock), Arc::clone(&correlator)));
     tasks.spawn(side_engine(config.clone(), addresses, Arc::clone(&clock), Arc::clone(&correlator)));
     tasks.spawn(own(Arc::clone(&correlator)));
-    tasks.spawn(wedge::watch(Arc::clone(&clock), Arc::clone(&correlator)));
+    tasks.spawn(tell::watch(Arc::clone(&clock), Arc::clone(&correlator), exporter.logs()));
     let serving = tokio::spawn(serve::serve(listener, serve::Site { reader, ready }, stopped));
     let correlating = tokio::spawn(correlate(ends, Arc::clone(&clock), correlator, exporter));
     tracing::info!(listen = %config.listen, "serving /metrics, /api/v1/requests, /api/v1/snapshot");
@@ -209,7 +209,7 @@ async fn correlate(
 }
 
 async fn side_gpu(config: Config, clock: Arc<dyn Clock>, correlator: Arc<Correlator>) {
-    let mut lineage = Lineage::new();
+    let (mut lineage, now) = (Lineage::new(), Arc::clone(&clock));
     let sink = |state: gpu::State| {
         if let gpu::State::Present { gpus, .. } = &state {
             let pids: BTreeSet<Pid> = gpus.iter().flat_map(|gpu| &gpu.processes).map(|process| process.pid).collect();
@@ -218,7 +218,7 @@ async fn side_gpu(config: Config, clock: Arc<dyn Clock>, correlator: Arc<Correla
                 correlator.lineage(lineage.clone());
             }
         }
-        correlator.gpu(state);
+        correlator.gpu(state, now.now());
     };
     gpu::run(config.nvml, clock, sink).await;
 }

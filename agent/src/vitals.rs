@@ -89,6 +89,10 @@ pub struct Vitals {
     pub spans_dropped: Count,
     /// Spans that the collector accepted.
     pub spans_sent: Count,
+    /// Log records that will never reach the collector: queue full, refused, or given up.
+    pub logs_dropped: Count,
+    /// Log records that the collector accepted.
+    pub logs_sent: Count,
     /// Export attempts that failed.
     pub export_failures: Count,
     /// Probes that could not be attached.

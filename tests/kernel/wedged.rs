@@ -1,6 +1,7 @@
 //! An engine that stands still while it has work is called wedged, and no longer once it steps; an idle one is not.
 
 use agent_tests::gate;
+use agent_tests::nvml::Gpu;
 use agent_tests::process::signal;
 use agent_tests::trial::Limits;
 use agent_tests::trial::Trial;
@@ -13,6 +14,8 @@ use tachograph::clock::System;
 const LIMITS: Limits = Limits { ttft: 60.0, tpot: 60.0, duration: 60.0 };
 /// It must be called wedged by then, seconds.
 const BY: f64 = 15.0;
+/// A critical error of a GPU.
+const FELL_OFF: u64 = 79;
 /// Longer than any engine needs to be called wedged.
 const LONG: Duration = Duration::from_secs(14);
 
@@ -46,6 +49,7 @@ fn a_stopped_engine_core_is_wedged_until_it_steps() -> Result<()> {
     signal(core, "STOP")?;
     never_wedged(&trial)?;
     let load = trial.begin("calm")?;
+    trial.gpu.xid(FELL_OFF)?;
     trial.agent.until(|snapshot| wedged(snapshot, core).is_some())?;
     let snapshot = trial.agent.snapshot()?;
     let found_at = snapshot.get("at_ns").and_then(Value::as_u64).unwrap_or(u64::MAX);
@@ -53,6 +57,9 @@ fn a_stopped_engine_core_is_wedged_until_it_steps() -> Result<()> {
     assert!(found_at.saturating_sub(since) as f64 / 1e9 < BY, "{snapshot:#}");
     let states = wedged(&snapshot, core).and_then(|wedged| wedged.pointer("/processes/0/state"));
     assert_eq!(states.and_then(Value::as_str), Some("T"));
+    let error = |key: &str| wedged(&snapshot, core).and_then(|wedged| wedged.pointer(&format!("/gpu_errors/0/{key}")));
+    assert_eq!(error("gpu").and_then(Value::as_str), Some(Gpu::UUID));
+    assert_eq!(error("code").and_then(Value::as_u64), Some(FELL_OFF));
     assert!(
         trial
             .agent

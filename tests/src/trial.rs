@@ -6,6 +6,7 @@ use crate::agent::Agent;
 use crate::experiment;
 use crate::gate::Tools;
 use crate::http;
+use crate::nvml::Gpu;
 use crate::process::signal;
 use crate::record::Record;
 use crate::scratch::Scratch;
@@ -88,6 +89,8 @@ pub struct Case {
 pub struct Trial {
     /// The agent.
     pub agent: Agent,
+    /// The GPU that its engine core computes on.
+    pub gpu: Gpu,
     standin: Standin,
     scratch: Scratch,
     limits: Limits,
@@ -102,10 +105,12 @@ impl Trial {
         let turn = experiment::turn();
         let scratch = Scratch::new("trial")?;
         let standin = Standin::start(&tools.python, &scratch, scenario, Wire::Plain)?;
-        let settings = limits.settings();
-        let settings: Vec<(&str, &str)> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let gpu = Gpu::install(&scratch, standin.pid())?;
+        let limits_set = limits.settings();
+        let settings = limits_set.iter().map(|(name, value)| (*name, value.as_str()));
+        let settings: Vec<(&str, &str)> = settings.chain([gpu.setting()]).collect();
         let agent = Agent::start(&tools.agent, &scratch, &settings)?;
-        Ok(Self { agent, standin, scratch, limits, loads: 0, seen: Vec::new(), _turn: turn })
+        Ok(Self { agent, gpu, standin, scratch, limits, loads: 0, seen: Vec::new(), _turn: turn })
     }
 
     /// The process that serves HTTP, and the engine core.
@@ -147,6 +152,17 @@ impl Trial {
         let to = System.now().0;
         signal(front, "CONT")?;
         Ok((from, to))
+    }
+
+    /// Throttles the GPU for a while, and with it the engine; from when to when that was so at most.
+    pub fn throttle(&mut self, for_: Duration) -> Result<(u64, u64)> {
+        let from = System.now().0;
+        self.gpu.throttle(true)?;
+        self.post("/throttle")?;
+        std::thread::sleep(for_);
+        self.post("/unthrottle")?;
+        self.gpu.throttle(false)?;
+        Ok((from, System.now().0))
     }
 
     /// Ends all; every request with its truth and its record.

@@ -36,7 +36,7 @@ impl Rotel {
         let (grpc, http) = (http::free_port()?, http::free_port()?);
         let mut command = programs.rotel()?;
         command.args(["start", "--exporter", "blackhole", "--debug-log-verbosity", "detailed"]);
-        command.args(["--debug-log", "traces", "--debug-log", "metrics"]);
+        command.args(["--debug-log", "traces", "--debug-log", "metrics", "--debug-log", "logs"]);
         command.args(["--otlp-grpc-endpoint", &format!("127.0.0.1:{grpc}")]);
         command.args(["--otlp-http-endpoint", &format!("127.0.0.1:{http}")]);
         command.arg("--pid-file").arg(scratch.file("rotel.pid"));

@@ -24,8 +24,8 @@ Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 KEEPALIVE_SECONDS = 0.06
-SLEEPS = {"/sleep": "sleep", "/wake_up": "wake_up"}
-"""What vLLM serves in its development mode, and the engine core's name for it."""
+CALLS = {"/sleep": "sleep", "/wake_up": "wake_up", "/throttle": "throttle", "/unthrottle": "unthrottle"}
+"""Paths, and the engine core's name for what they do: two that vLLM serves in its development mode, and two of ours."""
 
 
 class Broken(Exception):
@@ -224,8 +224,8 @@ class App:
             await self._infer(scope, receive, send)
         elif path == "/health":
             await _answer(send, 503 if self.engine.dead else 200, b"text/plain", b"")
-        elif method == "POST" and path in SLEEPS:
-            await self.engine.call(SLEEPS[path])
+        elif method == "POST" and path in CALLS:
+            await self.engine.call(CALLS[path])
             await _answer(send, 200, b"text/plain", b"")
         elif path == "/metrics":
             await _answer(send, 200, b"text/plain; version=0.0.4; charset=utf-8", self._metrics())

@@ -68,7 +68,7 @@ def _take(scheduler: Scheduler, inbox: "queue.SimpleQueue[Any]") -> None:
         if kind == messages.ADD:
             scheduler.add(Live(payload, read_ns))
         elif kind == messages.UTILITY:
-            scheduler.asleep = payload[2] == "sleep"
+            scheduler.call(payload[2])
         else:
             scheduler.abort(payload, read_ns)
 

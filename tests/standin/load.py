@@ -71,7 +71,8 @@ class Mix(msgspec.Struct, forbid_unknown_fields=True):
 
     kinds: list[Kind]
     concurrency: int = 8
-    seed: int = 1
+    seed: int | None = None
+    """Without one, each run has its own order and identities."""
     in_order: bool = False
     """Kinds as they stand, instead of an order of chance."""
     model: str = "standin"
@@ -208,9 +209,9 @@ class Client:
         self._out.write(json.dumps(line) + "\n")
 
 
-def batches(mix: Mix, first: int) -> list[list[Job]]:
+def batches(mix: Mix, first: int, seed: int) -> list[list[Job]]:
     """All requests of a mix in their order; those that are pipelined stay together."""
-    random_ = random.Random(mix.seed)
+    random_ = random.Random(seed)
     made, number = [], first
     for kind in mix.kinds:
         jobs = [Job(kind, number + index, mix, random_) for index in range(kind.count)]
@@ -225,7 +226,8 @@ async def _run(options: argparse.Namespace, mix: Mix, out: Any) -> int:
     client = Client(options, out)
     numbers = itertools.count(options.first, sum(kind.count for kind in mix.kinds))
     rounds = numbers if options.repeat else [next(numbers)]
-    todo = itertools.chain.from_iterable(batches(mix, first) for first in rounds)
+    seed = random.getrandbits(32) if mix.seed is None else mix.seed
+    todo = itertools.chain.from_iterable(batches(mix, first, seed) for first in rounds)
     workers = [asyncio.create_task(client.work(todo)) for _ in range(mix.concurrency)]
     _, late = await asyncio.wait(workers, timeout=options.seconds)
     for worker in late:
@@ -236,7 +238,7 @@ async def _run(options: argparse.Namespace, mix: Mix, out: Any) -> int:
         print(f"load: {failure}", file=sys.stderr)
     if late and not options.repeat:
         failures.add("late")
-    print(f"load: {client.count} requests, {len(late)} connections cut by the end of time", file=sys.stderr)
+    print(f"load: seed {seed}, {client.count} requests, {len(late)} connections cut by the end of time", file=sys.stderr)
     return 1 if failures else 0
 
 

@@ -30,6 +30,8 @@ class Scenario(msgspec.Struct, forbid_unknown_fields=True):
     step_ms: float = 10.0
     """What a step takes beside its prefill."""
     prefill_ms_per_token: float = 0.02
+    throttled_factor: float = 6.0
+    """So many times longer is a step while its GPU is throttled."""
     tokens_per_step: int = 1
     """More than one plays speculative decoding."""
     max_running: int = 256

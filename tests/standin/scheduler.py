@@ -79,7 +79,17 @@ class Scheduler:
         """Requests that ended since the owner last looked."""
         self.asleep = False
         """Whether it takes no step until it is woken."""
+        self.throttled = False
+        """Whether the clocks of its GPU are held down."""
         self._free = scenario.kv_blocks
+
+    def call(self, name: str) -> None:
+        """What the front end asks of it beside inference."""
+        match name:
+            case "sleep" | "wake_up":
+                self.asleep = name == "sleep"
+            case "throttle" | "unthrottle":
+                self.throttled = name == "throttle"
 
     def add(self, live: Live) -> None:
         """Into the queue."""
@@ -126,7 +136,8 @@ class Scheduler:
     def step_seconds(self, batch: list[tuple[Live, int]]) -> float:
         """How long the model takes for this batch."""
         prefill = sum(tokens for live, tokens in batch if live.computed < live.prompt)
-        return (self.scenario.step_ms + prefill * self.scenario.prefill_ms_per_token) / 1000
+        slower = self.scenario.throttled_factor if self.throttled else 1
+        return slower * (self.scenario.step_ms + prefill * self.scenario.prefill_ms_per_token) / 1000
 
     def update(self, batch: list[tuple[Live, int]]) -> list[Output]:
         """The outputs of a batch that has run; who was aborted meanwhile has none."""

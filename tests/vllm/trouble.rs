@@ -184,8 +184,8 @@ fn missed(seen: &Seen) -> Option<bool> {
 /// What a request suffered from, if it did; `Err` where the client cannot tell.
 fn injected(seen: &Seen, stops: &[(u64, u64)]) -> Result<Option<&'static str>, ()> {
     Ok(match seen.kind.as_str() {
-        "uploads" => Some("receive"),
-        "stalls" => Some("slow_client"),
+        "uploads" | "stalls_and_uploads_longer" => Some("receive"),
+        "stalls" | "uploads_and_stalls_longer" => Some("slow_client"),
         "decodes" => Some("batch_interference"),
         "crowded" => Some("queue"),
         "big" => Some("kv_pressure"),

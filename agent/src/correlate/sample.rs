@@ -262,7 +262,7 @@ pub(crate) fn busy() -> Correlator {
         ANCHOR,
     );
     for (at, joules) in [(0, 1_000.0), (200, 1_060.0), (500, 1_150.0)] {
-        busy.gpu(gpus::present(ms(at), joules));
+        busy.gpu(gpus::present(ms(at), joules), ms(at));
     }
     // The first request had half of the engine's time from 100 to 300 ms.
     let slots = [201, 202].map(|number| Slot { number, shares: BTreeMap::from([(1, 5e7)]) });

@@ -1,7 +1,7 @@
 //! Objectives and a finished request in, which of them it missed out.
 
 use crate::clock::MonoNs;
-use crate::correlate::totals::CALLER_LEFT;
+use crate::correlate::fate::Fate;
 use crate::request::Request;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -86,14 +86,14 @@ pub struct Missed {
 /// What a request missed; `None` where no objective binds it. A request that was refused for what its caller
 /// sent, or whose caller left in good time, says nothing of the server.
 pub fn judge(objective: &Objective, request: &Request) -> Option<Vec<Missed>> {
-    let refused = request.status.is_some_and(|status| (400..500).contains(&status));
-    if refused {
-        return None;
-    }
-    let left = request.error_type.as_deref() == Some(CALLER_LEFT);
-    if request.error_type.is_some() && !left {
-        let error = Missed { slo: Slo::Error, took_ns: 0, limit_ns: 0 };
-        return objective.errors().then(|| vec![error]);
+    let fate = Fate::of(request);
+    match fate {
+        Fate::Refused => return None,
+        Fate::Failed => {
+            let error = Missed { slo: Slo::Error, took_ns: 0, limit_ns: 0 };
+            return objective.errors().then(|| vec![error]);
+        }
+        Fate::Ok | Fate::Left => {}
     }
     let held: Vec<Missed> = [
         (Slo::Ttft, objective.ttft_seconds.zip(first_content_ns(request))),
@@ -104,13 +104,13 @@ pub fn judge(objective: &Objective, request: &Request) -> Option<Vec<Missed>> {
     .filter_map(|(slo, held)| held.map(|(limit, took_ns)| Missed { slo, took_ns, limit_ns: ns(limit) }))
     .collect();
     let missed: Vec<Missed> = held.iter().filter(|held| held.took_ns > held.limit_ns).copied().collect();
-    let binds = if left { !missed.is_empty() } else { !held.is_empty() || objective.errors() };
+    let binds = if fate == Fate::Left { !missed.is_empty() } else { !held.is_empty() || objective.errors() };
     binds.then_some(missed)
 }
 
 /// When the caller saw the first token; one who left before it waited until then.
 fn shown(request: &Request) -> Option<MonoNs> {
-    let left = request.error_type.as_deref() == Some(CALLER_LEFT);
+    let left = Fate::of(request) == Fate::Left;
     let shown = request.first_content.or(left.then_some(request.finished));
     shown.filter(|_| request.stream == Some(true))
 }

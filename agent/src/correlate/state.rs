@@ -9,19 +9,17 @@ use crate::correlate::Own;
 use crate::correlate::Series;
 use crate::correlate::Snapshot;
 use crate::correlate::TargetView;
-use crate::correlate::account::Ledger;
-use crate::correlate::account::Used;
 use crate::correlate::bounds::Bounds;
+use crate::correlate::devices::Devices;
 use crate::correlate::during;
-use crate::correlate::during::During;
-use crate::correlate::during::History;
 use crate::correlate::engines::Engines;
 use crate::correlate::engines::Word;
+use crate::correlate::events::Event;
+use crate::correlate::events::Events;
+use crate::correlate::events::What;
 use crate::correlate::judge::Judge;
 use crate::correlate::labels;
 use crate::correlate::prices::Prices;
-use crate::correlate::serving;
-use crate::correlate::serving::How;
 use crate::correlate::serving::Lineage;
 use crate::correlate::slo;
 use crate::correlate::totals::Totals;
@@ -29,6 +27,7 @@ use crate::correlate::trace;
 use crate::correlate::trace::Random;
 use crate::correlate::users::Users;
 use crate::correlate::wedged;
+use crate::correlate::wedged::Change;
 use crate::engine;
 use crate::gpu;
 use crate::ident::EngineId;
@@ -108,12 +107,8 @@ impl Correlator {
             judge: Judge::new(settings.objectives.clone()),
             watch: wedged::Watch::default(),
             asked_since: BTreeMap::new(),
-            gpus: gpu::State::Absent { why: "not looked for yet".to_owned() },
-            histories: BTreeMap::new(),
-            serving: Vec::new(),
-            how: How::OnlyEngine,
-            lineage: Lineage::new(),
-            ledger: Ledger::default(),
+            devices: Devices::default(),
+            events: Events::default(),
             prices: settings.prices.clone(),
             users: Users::new(settings.users),
             pending: VecDeque::new(),
@@ -150,10 +145,10 @@ impl Correlator {
                 }
                 state.bounded(|state| &mut state.in_flight, pid, requests);
             }
-            Update::Worked { core, upto, slots } => state.ledger.worked(core, upto, slots),
+            Update::Worked { core, upto, slots } => state.devices.ledger.worked(core, upto, slots),
             Update::Gone(pid) => state.gone(pid),
         }
-        state.due(|state, request| state.is_known(request) || anchor.mono > request.finished.plus(PATIENCE))
+        state.due(|state, request| state.devices.is_known(request) || anchor.mono > request.finished.plus(PATIENCE))
     }
 
     /// The agent stops: the requests that still wait.
@@ -161,19 +156,16 @@ impl Correlator {
         self.lock().due(|_, _| true)
     }
 
-    /// The GPUs as NVML last told.
-    pub fn gpu(&self, gpus: gpu::State) {
-        let mut state = self.lock();
-        state.read_gpus(match &gpus {
-            gpu::State::Present { gpus, .. } => gpus,
-            gpu::State::Absent { .. } => &[],
-        });
-        state.gpus = gpus;
+    /// The GPUs as NVML told at `now`.
+    pub fn gpu(&self, gpus: gpu::State, now: MonoNs) {
+        let state = &mut *self.lock();
+        state.events.gpus(&gpus, now);
+        state.devices.read(gpus, &state.targets, &state.prices);
     }
 
     /// What stands above the processes on GPUs.
     pub fn lineage(&self, lineage: Lineage) {
-        self.lock().lineage = lineage;
+        self.lock().devices.lineage(lineage);
     }
 
     /// What asking an engine about itself gave.
@@ -208,13 +200,18 @@ impl Correlator {
         self.lock().watch.seen(core, processes);
     }
 
-    /// Decides which engine cores are wedged; what changed since it was last asked, with what was last heard.
-    pub fn wedged(&self, now: MonoNs) -> Vec<(wedged::Change, Option<CoreView>)> {
+    /// Decides which engine cores are wedged; all that happened since it was last asked.
+    pub fn events(&self, now: MonoNs) -> Vec<Event> {
         let mut state = self.lock();
         let mut watch = std::mem::take(&mut state.watch);
-        let changes = watch.look(now, |core| state.asked(core));
+        let changes = watch.look(now, |core| state.asked(core), |core| state.devices.errors(core));
         state.watch = watch;
-        changes.into_iter().map(|change| (change.clone(), state.cores.get(&change.core).cloned())).collect()
+        for Change { core, wedged } in changes {
+            let view = state.cores.get(&core).cloned().map(Box::new);
+            let what = wedged.map_or(What::Stepping { core }, |wedged| What::Wedged { core, wedged, view });
+            state.events.push(Event { at: now, what });
+        }
+        state.events.take()
     }
 
     /// What the agent itself uses.
@@ -261,13 +258,8 @@ struct State {
     watch: wedged::Watch,
     /// Since when front ends have had requests without a break.
     asked_since: BTreeMap<Pid, MonoNs>,
-    gpus: gpu::State,
-    histories: BTreeMap<String, History>,
-    /// GPUs by their `hw.id`, and the cores that each serves.
-    serving: Vec<(String, Vec<Pid>)>,
-    how: How,
-    lineage: Lineage,
-    ledger: Ledger,
+    devices: Devices,
+    events: Events,
     prices: Prices,
     users: Users,
     /// Requests of which it is not yet known what they used, in the order of their ends.
@@ -297,48 +289,8 @@ impl State {
         finished
     }
 
-    /// Whether all is known of what it used.
-    fn is_known(&self, request: &Request) -> bool {
-        request.engine_requests.iter().all(|one| {
-            let instants = [one.added, one.scheduled, one.first_output, one.last_output, one.aborted];
-            instants.into_iter().flatten().max().is_none_or(|last| self.ledger.is_decided(one.engine, last))
-        })
-    }
-
-    fn read_gpus(&mut self, gpus: &[gpu::Sample]) {
-        let (cores, how) = serving::cores(gpus, &self.lineage, &self.targets);
-        self.how = how;
-        self.ledger.keep(|id| gpus.iter().any(|gpu| gpu.uuid == id));
-        for (gpu, cores) in gpus.iter().zip(&cores) {
-            let price = self.prices.hour(gpu.name.as_deref());
-            self.ledger.read(&gpu.uuid, gpu.name.as_deref(), gpu.at, gpu.energy_joules, price, cores.clone());
-            self.histories.entry(gpu.uuid.clone()).or_default().read(gpu);
-        }
-        self.histories.retain(|id, _| gpus.iter().any(|gpu| gpu.uuid == *id));
-        self.serving = gpus.iter().map(|gpu| gpu.uuid.clone()).zip(cores).collect();
-    }
-
-    /// What the GPUs of its engine cores did while it was served.
-    fn during(&self, request: &Request) -> Vec<During> {
-        let from = request.accepted.or_else(|| request.engine_requests.iter().filter_map(|one| one.added).min());
-        let own = |cores: &[Pid]| request.engine_requests.iter().any(|one| cores.contains(&one.engine));
-        let served = self.serving.iter().filter(|(_, cores)| own(cores));
-        let histories = served.filter_map(|(id, _)| self.histories.get(id));
-        histories.map(|history| history.during(from.unwrap_or(request.finished), request.finished)).collect()
-    }
-
-    fn used(&mut self, request: &Request) -> Option<Used> {
-        let mut sum: Option<Used> = None;
-        for one in &request.engine_requests {
-            if let Some(used) = self.ledger.claim(one.key) {
-                sum.get_or_insert_default().add(&used);
-            }
-        }
-        sum
-    }
-
     fn ended(&mut self, request: Request, anchor: Anchor) -> Arc<Finished> {
-        let (gpus, used) = (self.during(&request), self.used(&request));
+        let (gpus, used) = (self.devices.during(&request), self.devices.claim(&request));
         let token_dollars = self.prices.tokens(&request);
         self.users.add(&request, used.as_ref(), token_dollars);
         let trace = trace::place(request.traceparent.as_deref(), &mut self.random);
@@ -360,7 +312,7 @@ impl State {
             end_unix_ns,
             anchor,
             gpus,
-            gpus_by: self.how,
+            gpus_by: self.devices.how(),
             used,
             token_dollars,
             engine_sample,
@@ -414,7 +366,7 @@ impl State {
         self.in_flight.remove(&pid);
         self.asked_since.remove(&pid);
         self.cores.remove(&pid);
-        self.ledger.gone(pid);
+        self.devices.ledger.gone(pid);
         self.watch.gone(pid);
         self.targets.retain(|target| target.pid != pid);
         self.engines.retain(|engine| engine.0.pid != pid);
@@ -447,15 +399,15 @@ impl State {
             cores: cores.collect(),
             judged: self.judge.totals(),
             slo: self.judge.rolling().windows(now.mono),
-            gpus: self.gpus.clone(),
+            gpus: self.devices.latest().clone(),
             engines: self.engines.views(),
             requests: Arc::clone(&self.kept_view),
             requests_kept: self.requests_kept,
             series_overflow: self.series_overflow + self.served.overflow(),
             vitals: readings(&self.vitals),
             own: self.own,
-            devices: self.ledger.devices().cloned().collect(),
-            unclaimed: self.ledger.unclaimed(),
+            devices: self.devices.ledger.devices().cloned().collect(),
+            unclaimed: self.devices.ledger.unclaimed(),
             users: self.users.largest(),
         }
     }

@@ -1,6 +1,7 @@
 //! A request's own `traceparent` and random bytes in, its place in a trace out.
 
 use crate::correlate::Trace;
+use std::fmt::Write as _;
 
 /// Fills a buffer with random bytes: the operating system's in service, a script's in replays.
 pub type Random = Box<dyn FnMut(&mut [u8]) + Send>;
@@ -53,6 +54,15 @@ fn fresh<const N: usize>(random: &mut Random) -> [u8; N] {
         *last = 1;
     }
     id
+}
+
+/// Bytes as lower-case hex.
+pub fn text(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        // Writing into a string cannot fail.
+        let _written = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// Exactly `N` bytes of lower-case hex.

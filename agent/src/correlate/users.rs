@@ -7,8 +7,6 @@ use std::collections::BTreeMap;
 
 /// The row of users beyond the bound, and of requests that name none.
 const OTHERS: &str = "_OTHER";
-/// Rows that a snapshot shows.
-const SHOWN: usize = 100;
 
 /// What one user used.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -60,11 +58,10 @@ impl Users {
         }
     }
 
-    /// Those who had most of the engines' time.
+    /// All rows, first those who had most of the engines' time.
     pub fn largest(&self) -> Vec<UserView> {
         let mut rows: Vec<UserView> = self.rows.values().cloned().collect();
         rows.sort_by(|a, b| b.used.core_seconds.total_cmp(&a.used.core_seconds));
-        rows.truncate(SHOWN);
         rows
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::clock::MonoNs;
 use crate::clock::seconds;
+use crate::correlate::devices::Errors;
 use crate::correlate::usual::Part;
 use crate::correlate::usual::Spent;
 use crate::correlate::usual::Usual;
@@ -51,6 +52,8 @@ pub struct Wedged {
     pub usual_step_seconds: Option<f64>,
     /// The core and its workers when they were last looked at.
     pub processes: Vec<Process>,
+    /// Critical errors that its GPUs have had since the agent started.
+    pub gpu_errors: Vec<Errors>,
 }
 
 /// An engine core began or ceased to be wedged.
@@ -125,7 +128,12 @@ impl Watch {
     }
 
     /// Decides who is wedged now; what changed since the last look.
-    pub fn look(&mut self, now: MonoNs, asked_since: impl Fn(Pid) -> Option<MonoNs>) -> Vec<Change> {
+    pub fn look(
+        &mut self,
+        now: MonoNs,
+        asked_since: impl Fn(Pid) -> Option<MonoNs>,
+        gpu_errors: impl Fn(Pid) -> Vec<Errors>,
+    ) -> Vec<Change> {
         let mut changes = Vec::new();
         for (pid, core) in &mut self.cores {
             if std::mem::take(&mut core.recovered) {
@@ -139,6 +147,7 @@ impl Watch {
                 last_step_age_seconds: core.steps.last.and_then(|last| now.since(last)).map(seconds),
                 usual_step_seconds: core.steps.usual_ns.map(seconds),
                 processes: core.processes.clone(),
+                gpu_errors: gpu_errors(*pid),
             };
             if before.is_none() {
                 changes.push(Change { core: *pid, wedged: Some(wedged.clone()) });
@@ -214,7 +223,7 @@ mod tests {
     /// The first second at which it is found wedged, up to 200 s.
     fn found(mut watch: Watch, asked_since: Option<MonoNs>) -> Option<u64> {
         (100..200).find(|second| {
-            watch.look(s(*second), |_| asked_since);
+            watch.look(s(*second), |_| asked_since, |_| Vec::new());
             watch.wedged(CORE).is_some()
         })
     }
@@ -259,7 +268,7 @@ mod tests {
     fn it_is_told_once_and_ends_with_the_next_step() {
         let mut watch = watch(BUSY, "ST");
         let look = |watch: &mut Watch, second| {
-            let changes = watch.look(s(second), |_| None);
+            let changes = watch.look(s(second), |_| None, |_| Vec::new());
             changes.into_iter().map(|change| change.wedged.map(|wedged| wedged.since)).collect::<Vec<_>>()
         };
         assert_eq!(look(&mut watch, 109), []);

@@ -119,6 +119,8 @@ const WHAT: Label = label("what", "tachograph.check.what");
 const RANKED: &[Label] = &[ENGINE, label("rank", "tachograph.engine.rank")];
 const MEASURED: &[Label] = &[ENGINE, label("what", "tachograph.time.what")];
 const GPU: &[Label] = &[HW_ID, HW_NAME];
+const USER_ID: Label = label("user_id", "user.id");
+const USER: &[Label] = &[USER_ID];
 const USE: &[Label] = &[HW_ID, HW_NAME, label("use", "tachograph.use")];
 const GPU_HARDWARE: &[Label] = &[HW_ID, HW_NAME, HW_TYPE];
 const GPU_REASON: &[Label] = &[HW_ID, HW_NAME, REASON];
@@ -325,6 +327,15 @@ metrics! {
         "Price of the GPU time that finished requests used.";
     TOKEN_COST = Counter "tachograph_request_token_dollars_total" "tachograph.request.token_cost" DOLLARS SERIES,
         "What the tokens of finished requests would cost at the prices set for tokens.";
+    USER_REQUESTS = Counter "tachograph_user_requests_total" "tachograph.user.requests" REQUESTS USER,
+        "Finished requests by user, where users are asked for; those beyond their bound are _OTHER.";
+    USER_TOKENS = Counter "tachograph_user_tokens_total" "tachograph.user.tokens" TOKENS
+        &[USER_ID, label("type", "tachograph.token.type")],
+        "Tokens by user: input and output, of requests where they are known.";
+    USER_COST = Counter "tachograph_user_cost_dollars_total" "tachograph.user.cost" DOLLARS USER,
+        "Price of the GPU time that the requests of a user used.";
+    USER_TOKEN_COST = Counter "tachograph_user_token_dollars_total" "tachograph.user.token_cost" DOLLARS USER,
+        "What the tokens of a user would cost at the prices set for tokens.";
     GPU_USED_SECONDS = Counter "tachograph_gpu_used_seconds_total" "tachograph.gpu.used.time" SECONDS USE,
         "Time of the GPU by use: requests, or idle; they sum to the time that it was read.";
     GPU_USED_ENERGY = Counter "tachograph_gpu_used_energy_joules_total" "tachograph.gpu.used.energy" JOULES USE,
@@ -395,6 +406,8 @@ vitals! {
     "updates_dropped", "Updates that a full channel dropped.";
     "spans_dropped", "Spans that will never reach the collector: queue full, refused, or given up.";
     "spans_sent", "Spans that the collector accepted.";
+    "logs_dropped", "Log records that will never reach the collector: queue full, refused, or given up.";
+    "logs_sent", "Log records that the collector accepted.";
     "export_failures", "Export attempts that failed.";
     "probes_skipped", "Probes that could not be attached.";
 }

@@ -48,6 +48,7 @@ pub fn collect(snapshot: &Snapshot) -> Vec<Family<'_>> {
     engines::put(snapshot, &mut page);
     gpus::collect(snapshot, &mut page);
     uses(snapshot, &mut page);
+    users(snapshot, &mut page);
     agent(snapshot, &mut page);
     page.families.retain(|family| !family.samples.is_empty());
     page.families
@@ -106,6 +107,18 @@ fn requests<'a>(snapshot: &'a Snapshot, page: &mut Page<'a>) {
         page.put(&catalog::REQUEST_COST, base, used.part.dollars.map(Value::Real));
         page.put(&catalog::TOKEN_COST, base, totals.token_dollars.map(Value::Real));
         page.put(&catalog::PREEMPTIONS, base, totals.preemptions.map(Value::Whole));
+    }
+}
+
+fn users<'a>(snapshot: &'a Snapshot, page: &mut Page<'a>) {
+    for row in &snapshot.users {
+        let user = row.user.as_str();
+        page.put(&catalog::USER_REQUESTS, [user], Value::Whole(row.requests));
+        for (kind, tokens) in [("input", row.input_tokens), ("output", row.output_tokens)] {
+            page.put(&catalog::USER_TOKENS, [user, kind], Value::Whole(tokens));
+        }
+        page.put(&catalog::USER_COST, [user], row.used.part.dollars.map(Value::Real));
+        page.put(&catalog::USER_TOKEN_COST, [user], row.token_dollars.map(Value::Real));
     }
 }
 

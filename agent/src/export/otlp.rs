@@ -1,12 +1,15 @@
-//! Finished requests and snapshots in, OTLP spans and metrics out; nothing here can slow the rest.
+//! Finished requests, snapshots and events in, OTLP spans, metrics and logs out; nothing here can slow the rest.
 //!
-//! Messages are built from `opentelemetry-proto` and sent by a transport of our own, the same for spans and
-//! metrics. The exporters of `opentelemetry-otlp` cannot carry a metric's exemplars, turn a refusal into a
+//! Messages are built from `opentelemetry-proto` and sent by a transport of our own, the same for all
+//! signals. The exporters of `opentelemetry-otlp` cannot carry a metric's exemplars, turn a refusal into a
 //! sentence (so that neither its kind nor `Retry-After` nor a partial success can be counted) and give up
 //! when one timeout is over.
 
+use crate::clock::Anchor;
 use crate::correlate::Finished;
 use crate::correlate::Snapshot;
+use crate::correlate::events::Event;
+use crate::export::otlp::log::Entry;
 use crate::vitals::Vitals;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +19,7 @@ use tokio::time::timeout;
 
 pub mod attribute;
 pub mod deliver;
+pub mod log;
 pub mod metric;
 pub mod queue;
 pub mod retry;
@@ -29,20 +33,31 @@ mod tests;
 /// Gives the snapshot that a push of metrics shall carry.
 pub type Reader = Arc<dyn Fn() -> Arc<Snapshot> + Send + Sync>;
 
-/// The running export: tasks of their own behind a bounded queue.
+/// The running export: tasks of their own behind bounded queues.
 #[derive(Debug)]
 pub struct Exporter {
-    queue: Arc<queue::Queue>,
-    spans: SpansWanted,
+    spans: Option<Arc<queue::Queue<Arc<Finished>>>>,
+    logs: Logs,
     stop: watch::Sender<bool>,
     flush: Duration,
     tasks: JoinSet<()>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum SpansWanted {
-    Yes,
-    No,
+/// The way for logs, for whoever has some; without an endpoint it leads nowhere.
+#[derive(Debug, Clone)]
+pub struct Logs(Option<Arc<queue::Queue<Entry>>>);
+
+impl Logs {
+    /// Queues what happened. Never waits: when the queue has no room, it is counted as dropped.
+    pub fn event(&self, event: Event, anchor: Anchor) {
+        self.offer(|| Entry::Event(Box::new(event), anchor));
+    }
+
+    fn offer(&self, entry: impl FnOnce() -> Entry) {
+        if let Some(queue) = &self.0 {
+            queue.offer(entry());
+        }
+    }
 }
 
 impl Exporter {
@@ -57,27 +72,43 @@ impl Exporter {
         reader: Reader,
     ) -> Result<Self, transport::Unusable> {
         let (stop, stopped) = watch::channel(false);
-        let queue = Arc::new(queue::Queue::new(settings.queue_bytes, Arc::clone(vitals)));
         let mut tasks = JoinSet::new();
-        let mut spans = SpansWanted::No;
+        let (mut spans, mut logs) = (None, None);
         if let Some(endpoint) = &settings.traces {
             let link = deliver::Link::new(endpoint, settings, vitals, stopped.clone())?;
-            tasks.spawn(deliver::spans(link, Arc::clone(&queue), settings.resource.clone()));
-            spans = SpansWanted::Yes;
+            let queue = Arc::new(queue::Queue::new(settings.queue_bytes, Arc::clone(vitals)));
+            let resource = settings.resource.clone();
+            let message = move |finished: &[Arc<Finished>]| deliver::spans(&resource, finished);
+            tasks.spawn(deliver::batches(link, Arc::clone(&queue), message, "spans"));
+            spans = Some(queue);
+        }
+        if let Some(endpoint) = &settings.logs {
+            let link = deliver::Link::new(endpoint, settings, vitals, stopped.clone())?;
+            let queue = Arc::new(queue::Queue::new(settings.queue_bytes, Arc::clone(vitals)));
+            let resource = settings.resource.clone();
+            let message = move |entries: &[Entry]| deliver::logs(&resource, entries);
+            tasks.spawn(deliver::batches(link, Arc::clone(&queue), message, "logs"));
+            logs = Some(queue);
         }
         if let Some(endpoint) = &settings.metrics {
             let link = deliver::Link::new(endpoint, settings, vitals, stopped)?;
             tasks.spawn(deliver::metrics(link, reader, settings.resource.clone(), settings.interval));
         }
-        Ok(Self { queue, spans, stop, flush: settings.flush, tasks })
+        Ok(Self { spans, logs: Logs(logs), stop, flush: settings.flush, tasks })
     }
 
-    /// Queues a finished request, unless its caller did not sample it. Never waits: when the queue has
-    /// no room, the request's spans are counted as dropped.
+    /// Queues a finished request: as a log, and as spans unless its caller did not sample it. Never waits: when a
+    /// queue has no room, what it would have made is counted as dropped.
     pub fn offer(&self, finished: &Arc<Finished>) {
-        if self.spans == SpansWanted::Yes && finished.trace.sampled {
-            self.queue.offer(Arc::clone(finished));
+        if let Some(queue) = self.spans.as_ref().filter(|_| finished.trace.sampled) {
+            queue.offer(Arc::clone(finished));
         }
+        self.logs.offer(|| Entry::Request(Arc::clone(finished)));
+    }
+
+    /// Where others bring what happened.
+    pub fn logs(&self) -> Logs {
+        self.logs.clone()
     }
 
     /// Sends what is queued and the last metrics, for at most the time that the settings give it; the rest is counted as dropped.
@@ -88,6 +119,11 @@ impl Exporter {
             tracing::warn!("the collector did not take everything in time");
         }
         self.tasks.shutdown().await;
-        self.queue.drop_all();
+        if let Some(queue) = &self.spans {
+            queue.drop_all();
+        }
+        if let Some(queue) = &self.logs.0 {
+            queue.drop_all();
+        }
     }
 }

@@ -206,9 +206,6 @@ impl Source {
 
     fn lose(&mut self, index: u32, why: String) {
         let gpu = self.gpus.remove(&index);
-        if !self.lost.contains_key(&index) {
-            tracing::warn!(gpu = index, %why, "GPU left out");
-        }
         let lost = self.lost.entry(index).or_insert(Lost {
             index,
             uuid: None,

@@ -1,6 +1,8 @@
 //! The snapshot and a query in, the JSON of `/api/v1/requests` and `/api/v1/snapshot` out.
 
+use crate::clock::seconds;
 use crate::correlate::Snapshot;
+use crate::correlate::costs::costs;
 use crate::correlate::engines::EngineView;
 use crate::ui::gpus;
 use crate::ui::record::record;
@@ -12,6 +14,9 @@ pub const SCHEMA_VERSION: u32 = 1;
 
 /// Requests in an answer, unless the query says how many.
 pub const LIMIT: usize = 100;
+
+/// Users in an answer at most: the metrics have all of them.
+const USERS_SHOWN: usize = 100;
 
 /// What `/api/v1/requests` is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,7 +94,8 @@ pub fn snapshot(snapshot: &Snapshot) -> Value {
         "engines": snapshot.engines.iter().map(engine).collect::<Vec<Value>>(),
         "devices": snapshot.devices,
         "unclaimed": snapshot.unclaimed,
-        "users": snapshot.users,
+        "costs": costs(&snapshot.series, seconds(snapshot.at.since(snapshot.started.mono).unwrap_or(0))),
+        "users": snapshot.users.iter().take(USERS_SHOWN).collect::<Vec<_>>(),
         "own": snapshot.own,
         "series": snapshot.series.len(),
         "series_overflow": snapshot.series_overflow,

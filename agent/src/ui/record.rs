@@ -11,10 +11,10 @@ use crate::correlate::Itl;
 use crate::correlate::Request;
 use crate::correlate::Sample;
 use crate::correlate::totals;
+use crate::correlate::trace;
 use serde_json::Map;
 use serde_json::Value;
 use serde_json::json;
-use std::fmt::Write as _;
 
 /// The JSON of a finished request. Instants and `*_ns` are nanoseconds, instants of CLOCK_MONOTONIC;
 /// `*_seconds` of an instant count from `accepted`.
@@ -26,9 +26,9 @@ pub fn record(finished: &Finished) -> Value {
         ("id", json!(request.serial)),
         ("engine_requests", json!(request.engine_requests.iter().map(engine_request).collect::<Vec<Value>>())),
         ("x_request_id", json!(request.x_request_id)),
-        ("trace_id", json!(hex(&trace.trace_id))),
-        ("span_id", json!(hex(&trace.span_id))),
-        ("parent_span_id", json!(trace.parent_span_id.map(|id| hex(&id)))),
+        ("trace_id", json!(trace::text(&trace.trace_id))),
+        ("span_id", json!(trace::text(&trace.span_id))),
+        ("parent_span_id", json!(trace.parent_span_id.map(|id| trace::text(&id)))),
         ("sampled", json!(trace.sampled)),
         ("time_unix_nano", json!(request.accepted.map(|at| anchor.unix_ns(at)))),
         ("end_unix_nano", json!(end_unix_ns)),
@@ -49,6 +49,7 @@ pub fn record(finished: &Finished) -> Value {
         ("session", json!(request.session)),
         ("input_tokens", json!(request.input_tokens)),
         ("cached_tokens", json!(request.cached_tokens)),
+        ("cached_share", json!(request.cached_share())),
         ("output_tokens", json!(request.output_tokens)),
         ("output_tokens_estimated", json!(request.output_tokens_estimated)),
         ("reasoning_tokens", json!(request.reasoning_tokens)),
@@ -239,14 +240,6 @@ fn usual_reason(path: &str) -> &'static str {
         _ if path.starts_with("params.") => "not_sent",
         _ => "not_seen",
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
-        // Writing to a String cannot fail.
-        let _always_ok = write!(out, "{byte:02x}");
-        out
-    })
 }
 
 #[cfg(test)]

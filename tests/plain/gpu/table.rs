@@ -44,7 +44,7 @@ impl Page {
     pub(super) fn of(state: State) -> Self {
         let anchor = Anchor { mono: at(1), unix_ns: 1_700_000_000_000_000_000 };
         let correlator = Correlator::new(&Settings::default(), Arc::new(Vitals::default()), anchor, Box::new(|_| ()));
-        correlator.gpu(state);
+        correlator.gpu(state, System.now());
         Self(prometheus::render(&correlator.snapshot(anchor)).unwrap())
     }
 

@@ -1,9 +1,13 @@
 //! The tasks: batches and snapshots in, attempts until they are delivered or given up.
 
+use crate::correlate::Finished;
 use crate::correlate::Snapshot;
 use crate::export::otlp::Reader;
 use crate::export::otlp::attribute::pair;
+use crate::export::otlp::log;
+use crate::export::otlp::log::Entry;
 use crate::export::otlp::metric;
+use crate::export::otlp::queue::Item;
 use crate::export::otlp::queue::Queue;
 use crate::export::otlp::retry::Again;
 use crate::export::otlp::retry::Failure;
@@ -16,9 +20,12 @@ use crate::export::otlp::transport::Partly;
 use crate::export::otlp::transport::Transport;
 use crate::export::otlp::transport::Unusable;
 use crate::vitals::Vitals;
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::InstrumentationScope;
+use opentelemetry_proto::tonic::logs::v1::ResourceLogs;
+use opentelemetry_proto::tonic::logs::v1::ScopeLogs;
 use opentelemetry_proto::tonic::metrics::v1::ResourceMetrics;
 use opentelemetry_proto::tonic::metrics::v1::ScopeMetrics;
 use opentelemetry_proto::tonic::resource::v1::Resource;
@@ -107,7 +114,7 @@ async fn stop(stopped: &mut watch::Receiver<bool>) {
 }
 
 /// Sends batch after batch until the agent stops and the queue is empty.
-pub async fn spans(mut link: Link, queue: Arc<Queue>, resource: Vec<(String, String)>) {
+pub async fn batches<T: Item>(mut link: Link, queue: Arc<Queue<T>>, message: impl Fn(&[T]) -> Message, what: &str) {
     loop {
         let Some(batch) = queue.take() else {
             if link.stopping() {
@@ -120,31 +127,50 @@ pub async fn spans(mut link: Link, queue: Arc<Queue>, resource: Vec<(String, Str
             gather(&mut link, &queue).await;
             continue;
         };
-        let message = Message::Traces(ExportTraceServiceRequest {
-            resource_spans: vec![ResourceSpans {
-                resource: Some(resource_of(&resource)),
-                scope_spans: vec![ScopeSpans {
-                    scope: Some(scope()),
-                    spans: batch.requests().iter().flat_map(|finished| span::spans(finished)).collect(),
-                    ..ScopeSpans::default()
-                }],
-                ..ResourceSpans::default()
-            }],
-        });
-        match link.deliver(&message).await {
+        match link.deliver(&message(batch.items())).await {
             Ok(partly) => {
-                warn(&partly, "spans");
+                warn(&partly, what);
                 batch.settled(partly.rejected);
             }
             Err(failure) => {
-                tracing::warn!(requests = batch.requests().len(), error = failure.what, "spans given up");
+                tracing::warn!(items = batch.items().len(), what, error = failure.what, "given up");
             }
         }
     }
 }
 
+/// The spans of finished requests.
+pub fn spans(resource: &[(String, String)], finished: &[Arc<Finished>]) -> Message {
+    Message::Traces(ExportTraceServiceRequest {
+        resource_spans: vec![ResourceSpans {
+            resource: Some(resource_of(resource)),
+            scope_spans: vec![ScopeSpans {
+                scope: Some(scope()),
+                spans: finished.iter().flat_map(|finished| span::spans(finished)).collect(),
+                ..ScopeSpans::default()
+            }],
+            ..ResourceSpans::default()
+        }],
+    })
+}
+
+/// The records of finished requests, and of what else happened, each under a `job` of its own.
+pub fn logs(resource: &[(String, String)], entries: &[Entry]) -> Message {
+    let of = |job: &'static str| {
+        let records: Vec<_> = entries.iter().filter(|entry| entry.job() == job).map(log::record).collect();
+        let mut resource = resource_of(resource);
+        resource.attributes.push(pair("job", job));
+        (!records.is_empty()).then(|| ResourceLogs {
+            resource: Some(resource),
+            scope_logs: vec![ScopeLogs { scope: Some(scope()), log_records: records, ..ScopeLogs::default() }],
+            ..ResourceLogs::default()
+        })
+    };
+    Message::Logs(ExportLogsServiceRequest { resource_logs: log::JOBS.into_iter().filter_map(of).collect() })
+}
+
 /// Waits until a whole batch is there, or long enough, or the agent stops.
-async fn gather(link: &mut Link, queue: &Queue) {
+async fn gather<T: Item>(link: &mut Link, queue: &Queue<T>) {
     let full = async {
         while !queue.ripe() {
             queue.arrival().await;

@@ -1,9 +1,10 @@
-//! Finished requests in, batches out; bounded in bytes, and what finds no room is counted.
+//! What is to be sent in, batches out; bounded in bytes, and what finds no room is counted.
 
 use crate::correlate::EngineRequest;
 use crate::correlate::Finished;
 use crate::correlate::Request;
 use crate::export::otlp::span;
+use crate::vitals::Count;
 use crate::vitals::Vitals;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,61 +13,87 @@ use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use tokio::sync::Notify;
 
-/// Requests in one batch at most.
+/// Items in one batch at most.
 pub const BATCH: usize = 512;
 
-/// Bytes of requests in one batch at most, so that no collector finds the message too long.
+/// Bytes of items in one batch at most, so that no collector finds the message too long.
 pub const BATCH_BYTES: usize = 1 << 20;
+
+/// What can wait here.
+pub trait Item: Clone {
+    /// Its bytes in memory, about.
+    fn weight(&self) -> usize;
+    /// How many spans or log records it makes.
+    fn count(&self) -> u64;
+    /// Where they are counted, once delivered and once given up.
+    fn counters(vitals: &Vitals) -> [&Count; 2];
+}
+
+/// Sent as spans.
+impl Item for Arc<Finished> {
+    fn weight(&self) -> usize {
+        weight(self)
+    }
+
+    fn count(&self) -> u64 {
+        span::count(self)
+    }
+
+    fn counters(vitals: &Vitals) -> [&Count; 2] {
+        [&vitals.spans_sent, &vitals.spans_dropped]
+    }
+}
 
 /// What waits to be sent, together with what is being sent.
 #[derive(Debug)]
-pub struct Queue {
+pub struct Queue<T: Item> {
     room: usize,
     vitals: Arc<Vitals>,
-    waiting: Mutex<Waiting>,
+    waiting: Mutex<Waiting<T>>,
     arrived: Notify,
 }
 
-#[derive(Debug, Default)]
-struct Waiting {
-    requests: VecDeque<Arc<Finished>>,
-    /// Of the requests above and of those in batches that live.
+#[derive(Debug)]
+struct Waiting<T> {
+    items: VecDeque<T>,
+    /// Of the items above and of those in batches that live.
     bytes: usize,
 }
 
-impl Queue {
+impl<T: Item> Queue<T> {
     /// Holds at most `room` bytes.
     pub fn new(room: usize, vitals: Arc<Vitals>) -> Self {
-        Self { room, vitals, waiting: Mutex::default(), arrived: Notify::new() }
+        let waiting = Mutex::new(Waiting { items: VecDeque::new(), bytes: 0 });
+        Self { room, vitals, waiting, arrived: Notify::new() }
     }
 
-    /// Takes one in, or counts its spans as dropped.
-    pub fn offer(&self, finished: Arc<Finished>) {
-        let bytes = weight(&finished);
+    /// Takes one in, or counts it as dropped. Never waits.
+    pub fn offer(&self, item: T) {
+        let bytes = item.weight();
         let mut waiting = self.lock();
         if waiting.bytes + bytes > self.room {
             drop(waiting);
-            self.vitals.spans_dropped.add(span::count(&finished));
+            self.dropped(item.count());
             return;
         }
         waiting.bytes += bytes;
-        waiting.requests.push_back(finished);
+        waiting.items.push_back(item);
         drop(waiting);
         self.arrived.notify_one();
     }
 
-    /// The oldest requests, as many as make a batch; `None` when there are none.
-    pub fn take(self: &Arc<Self>) -> Option<Batch> {
+    /// The oldest items, as many as make a batch; `None` when there are none.
+    pub fn take(self: &Arc<Self>) -> Option<Batch<T>> {
         let mut waiting = self.lock();
         let mut bytes = 0;
-        let mut requests = Vec::new();
-        while requests.len() < BATCH && (bytes < BATCH_BYTES) {
-            let Some(finished) = waiting.requests.pop_front() else { break };
-            bytes += weight(&finished);
-            requests.push(finished);
+        let mut items = Vec::new();
+        while items.len() < BATCH && (bytes < BATCH_BYTES) {
+            let Some(item) = waiting.items.pop_front() else { break };
+            bytes += item.weight();
+            items.push(item);
         }
         drop(waiting);
-        (!requests.is_empty()).then(|| Batch { requests, bytes, queue: Arc::clone(self) })
+        (!items.is_empty()).then(|| Batch { items, bytes, queue: Arc::clone(self) })
     }
 
     /// Waits for the next arrival.
@@ -77,7 +104,7 @@ impl Queue {
     /// Whether a whole batch waits.
     pub fn ripe(&self) -> bool {
         let waiting = self.lock();
-        waiting.requests.len() >= BATCH || waiting.bytes >= BATCH_BYTES
+        waiting.items.len() >= BATCH || waiting.bytes >= BATCH_BYTES
     }
 
     /// Bytes that are waiting or being sent.
@@ -90,39 +117,48 @@ impl Queue {
         while self.take().is_some() {}
     }
 
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
+    fn sent(&self, count: u64) {
+        let [sent, _] = T::counters(&self.vitals);
+        sent.add(count);
+    }
+
+    fn dropped(&self, count: u64) {
+        let [_, dropped] = T::counters(&self.vitals);
+        dropped.add(count);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting<T>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Requests on their way. Unless [`Batch::settled`] says otherwise, their spans are counted as dropped
-/// when this goes away, however that comes about.
+/// Items on their way. Unless [`Batch::settled`] says otherwise, they are counted as dropped when this goes away,
+/// however that comes about.
 #[derive(Debug)]
-pub struct Batch {
-    requests: Vec<Arc<Finished>>,
+pub struct Batch<T: Item> {
+    items: Vec<T>,
     bytes: usize,
-    queue: Arc<Queue>,
+    queue: Arc<Queue<T>>,
 }
 
-impl Batch {
-    /// The requests, oldest first.
-    pub fn requests(&self) -> &[Arc<Finished>] {
-        &self.requests
+impl<T: Item> Batch<T> {
+    /// The items, oldest first.
+    pub fn items(&self) -> &[T] {
+        &self.items
     }
 
-    /// The collector took the batch and refused `rejected` of its spans.
+    /// The collector took the batch and refused `rejected` of what it is made of.
     pub fn settled(mut self, rejected: u64) {
-        let spans: u64 = self.requests.drain(..).map(|finished| span::count(&finished)).sum();
-        let rejected = rejected.min(spans);
-        self.queue.vitals.spans_sent.add(spans - rejected);
-        self.queue.vitals.spans_dropped.add(rejected);
+        let all: u64 = self.items.drain(..).map(|item| item.count()).sum();
+        let rejected = rejected.min(all);
+        self.queue.sent(all - rejected);
+        self.queue.dropped(rejected);
     }
 }
 
-impl Drop for Batch {
+impl<T: Item> Drop for Batch<T> {
     fn drop(&mut self) {
-        let spans: u64 = self.requests.iter().map(|finished| span::count(finished)).sum();
-        self.queue.vitals.spans_dropped.add(spans);
+        self.queue.dropped(self.items.iter().map(Item::count).sum());
         let mut waiting = self.queue.lock();
         waiting.bytes = waiting.bytes.saturating_sub(self.bytes);
     }
@@ -212,7 +248,7 @@ mod tests {
             queue.offer(finished());
         }
         assert!(queue.ripe());
-        assert_eq!(queue.take().unwrap().requests().len(), BATCH);
-        assert_eq!(queue.take().unwrap().requests().len(), 1);
+        assert_eq!(queue.take().unwrap().items().len(), BATCH);
+        assert_eq!(queue.take().unwrap().items().len(), 1);
     }
 }

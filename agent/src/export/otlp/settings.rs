@@ -5,13 +5,13 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Bytes that the queue of spans holds at most, unless set.
+/// Bytes that each queue holds at most, unless set.
 pub const QUEUE_BYTES: usize = 16 << 20;
 
 /// Between two pushes of metrics, unless set.
 pub const INTERVAL: Duration = Duration::from_secs(15);
 
-/// How long a span waits for others to make a batch with.
+/// How long a span or a log waits for others to make a batch with.
 pub const LINGER: Duration = Duration::from_secs(1);
 
 /// How long the end of the agent waits for what is still queued.
@@ -45,6 +45,8 @@ pub enum Signal {
     Traces,
     /// Metrics.
     Metrics,
+    /// Logs.
+    Logs,
 }
 
 impl Signal {
@@ -52,6 +54,7 @@ impl Signal {
         match self {
             Self::Traces => "TRACES",
             Self::Metrics => "METRICS",
+            Self::Logs => "LOGS",
         }
     }
 
@@ -59,6 +62,7 @@ impl Signal {
         match self {
             Self::Traces => "/v1/traces",
             Self::Metrics => "/v1/metrics",
+            Self::Logs => "/v1/logs",
         }
     }
 }
@@ -99,13 +103,15 @@ pub struct Settings {
     pub traces: Option<Endpoint>,
     /// Where metrics go; `None`: nowhere.
     pub metrics: Option<Endpoint>,
+    /// Where logs go; `None`: nowhere.
+    pub logs: Option<Endpoint>,
     /// What is true of everything we send.
     pub resource: Vec<(String, String)>,
-    /// Bytes that the queue of spans holds at most.
+    /// Bytes that the queue of spans holds at most, and as many that of logs.
     pub queue_bytes: usize,
     /// Between two pushes of metrics.
     pub interval: Duration,
-    /// How long a span waits for others.
+    /// How long a span or a log waits for others.
     pub linger: Duration,
     /// How long the end of the agent waits.
     pub flush: Duration,
@@ -116,7 +122,7 @@ pub struct Settings {
 /// The collector as one source of our own settings names it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Partial {
-    /// A URL; over HTTP, `/v1/traces` and `/v1/metrics` are added to it.
+    /// A URL; over HTTP, `/v1/traces`, `/v1/metrics` and `/v1/logs` are added to it.
     pub endpoint: Option<String>,
     /// `grpc` or `http/protobuf`.
     pub protocol: Option<String>,

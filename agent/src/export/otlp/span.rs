@@ -10,6 +10,7 @@ use crate::correlate::Operation;
 use crate::correlate::Request;
 use crate::correlate::cause::Explained;
 use crate::correlate::during::During;
+use crate::correlate::fate::Fate;
 use crate::correlate::labels;
 use crate::correlate::totals;
 use crate::export::otlp::attribute::Attributes;
@@ -55,21 +56,11 @@ fn server(finished: &Finished) -> Span {
         start_time_unix_nano: finished.anchor.unix_ns(start),
         end_time_unix_nano: finished.end_unix_ns,
         attributes: attributes(finished).0,
-        status: failed(request).then(|| Status {
+        status: (Fate::of(request) == Fate::Failed).then(|| Status {
             message: request.error_type.clone().unwrap_or_default(),
             code: StatusCode::Error as i32,
         }),
         ..Span::default()
-    }
-}
-
-/// A server's span fails with the server: a status of 500 or more, or a response that broke. A request
-/// that was refused, or whose caller left, is no failure of the server.
-fn failed(request: &Request) -> bool {
-    match (request.status, request.error_type.as_deref()) {
-        (_, None | Some(totals::CALLER_LEFT)) => false,
-        (Some(status), Some(_)) => !(400..500).contains(&status),
-        (None, Some(_)) => true,
     }
 }
 
@@ -199,6 +190,7 @@ fn own(request: &Request, out: &mut Attributes) {
     out.list("tachograph.incomplete", request.incomplete.iter().filter_map(word));
     out.list("tachograph.engine.request_ids", request.engine_requests.iter().map(|engine| &engine.id));
     out.put("tachograph.request.repetition_penalty", request.params.repetition_penalty);
+    out.put("tachograph.cached_share", request.cached_share());
     out.put("tachograph.engine_tokens", request.engine_tokens);
     out.put("tachograph.output_tokens_estimated", request.output_tokens_estimated);
     out.put("tachograph.time_per_output_token", request.tpot_seconds);
@@ -364,23 +356,6 @@ mod tests {
         assert_eq!(at, server.end_time_unix_nano);
         let ids: std::collections::BTreeSet<&[u8]> = all.iter().map(|span| span.span_id.as_slice()).collect();
         assert_eq!(ids.len(), all.len());
-    }
-
-    #[test]
-    fn only_the_server_can_fail() {
-        for (status, error_type, error) in [
-            (Some(200), None, false),
-            (Some(404), Some("404"), false),
-            (Some(429), Some("429"), false),
-            (Some(500), Some("500"), true),
-            (Some(200), Some("stream_reset"), true),
-            (Some(200), Some("client_disconnect"), false),
-            (None, Some("client_disconnect"), false),
-            (None, Some("engine_dead"), true),
-        ] {
-            let request = Request { status, error_type: error_type.map(str::to_owned), ..streamed(1) };
-            assert_eq!(failed(&request), error, "{status:?} {error_type:?}");
-        }
     }
 
     #[test]

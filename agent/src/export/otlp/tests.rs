@@ -87,6 +87,7 @@ fn settings(url: &str, protocol: Protocol) -> Settings {
     Settings {
         traces: Some(endpoint),
         metrics: None,
+        logs: None,
         resource: vec![("service.name".to_owned(), "test".to_owned())],
         queue_bytes: 1 << 20,
         interval: Duration::from_hours(1),
@@ -210,7 +211,7 @@ async fn a_collector_that_hangs_holds_a_bounded_queue() {
         let (exporter, vitals) = start(&settings);
         for _ in 0..100 {
             exporter.offer(&finished(streamed(1)));
-            assert!(exporter.queue.bytes() <= settings.queue_bytes);
+            assert!(exporter.spans.as_ref().unwrap().bytes() <= settings.queue_bytes);
             tokio::task::yield_now().await;
         }
         assert!(vitals.spans_dropped.get() >= 80 * SPANS, "what found no room is counted at once");

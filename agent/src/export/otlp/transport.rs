@@ -8,6 +8,9 @@ use crate::export::otlp::settings::Compression;
 use crate::export::otlp::settings::Endpoint;
 use crate::export::otlp::settings::Protocol;
 use flate2::write::GzEncoder;
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceResponse;
+use opentelemetry_proto::tonic::collector::logs::v1::logs_service_client::LogsServiceClient;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceResponse;
 use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_client::MetricsServiceClient;
@@ -41,12 +44,14 @@ pub enum Message {
     Traces(ExportTraceServiceRequest),
     /// Metrics.
     Metrics(ExportMetricsServiceRequest),
+    /// Logs.
+    Logs(ExportLogsServiceRequest),
 }
 
 /// What of an accepted message the collector refused.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Partly {
-    /// Spans or data points.
+    /// Spans, data points or log records.
     pub rejected: u64,
     /// Its reason, or its warning.
     pub why: String,
@@ -200,6 +205,15 @@ async fn send_grpc(
             let response = client.export(request).await.map_err(|status| refused(&status))?;
             Ok(partly_points(response.into_inner()))
         }
+        Message::Logs(logs) => {
+            let mut client = LogsServiceClient::new(channel);
+            if let Some(gzip) = gzip {
+                client = client.send_compressed(gzip);
+            }
+            let request = tonic::Request::from_parts(metadata, Extensions::default(), logs.clone());
+            let response = client.export(request).await.map_err(|status| refused(&status))?;
+            Ok(partly_logs(response.into_inner()))
+        }
     }
 }
 
@@ -240,6 +254,7 @@ async fn answer(mut response: reqwest::Response, message: &Message) -> Result<Pa
     Ok(match message {
         Message::Traces(_) => ExportTraceServiceResponse::decode(body.as_slice()).map(partly_spans),
         Message::Metrics(_) => ExportMetricsServiceResponse::decode(body.as_slice()).map(partly_points),
+        Message::Logs(_) => ExportLogsServiceResponse::decode(body.as_slice()).map(partly_logs),
     }
     .unwrap_or_default())
 }
@@ -254,10 +269,16 @@ fn partly_points(response: ExportMetricsServiceResponse) -> Partly {
     Partly { rejected: u64::try_from(partial.rejected_data_points).unwrap_or(0), why: partial.error_message }
 }
 
+fn partly_logs(response: ExportLogsServiceResponse) -> Partly {
+    let partial = response.partial_success.unwrap_or_default();
+    Partly { rejected: u64::try_from(partial.rejected_log_records).unwrap_or(0), why: partial.error_message }
+}
+
 fn packed(message: &Message, compression: Compression) -> Result<Vec<u8>, Failure> {
     let bytes = match message {
         Message::Traces(spans) => spans.encode_to_vec(),
         Message::Metrics(metrics) => metrics.encode_to_vec(),
+        Message::Logs(logs) => logs.encode_to_vec(),
     };
     if compression == Compression::None {
         return Ok(bytes);

@@ -4,7 +4,6 @@ use crate::clock::Clock as _;
 use crate::clock::System;
 use crate::gpu::nvml::ends_session;
 use crate::gpu::nvml::raw;
-use crate::gpu::xid;
 use crate::gpu::xid::Event;
 use nvml_wrapper::EventSet;
 use nvml_wrapper::Nvml;
@@ -78,7 +77,6 @@ fn wait(nvml: &Nvml, gpus: &BTreeMap<u32, String>, send: &Sender<Event>, wanted:
                     None => continue,
                 };
                 let Some(gpu) = names.get(&raw::address(&event.device)) else { continue };
-                tracing::warn!(%gpu, xid = code, meaning = xid::meaning(code), "critical GPU error");
                 if send.send(Event { gpu: gpu.clone(), code, at: System.now() }).is_err() {
                     return;
                 }
