@@ -1,4 +1,5 @@
-//! A real OTLP receiver takes the agent's spans and metrics: each request is one tree of spans, with the values of its JSON.
+//! A real OTLP receiver takes the agent's spans, metrics and logs: each request is one tree of spans and one log, with
+//! the values of its JSON.
 
 use crate::programs::Programs;
 use agent_tests::agent;
@@ -59,6 +60,34 @@ fn spans(words: &str) -> Vec<Span> {
         }
     }
     spans
+}
+
+/// The bodies of log records by the span that each belongs to.
+fn logs(words: &str) -> Result<BTreeMap<String, Value>> {
+    let mut bodies = BTreeMap::new();
+    for record in words.split("LogRecord #").skip(1) {
+        let line = |start: &str| record.lines().find_map(|line| line.trim().strip_prefix(start));
+        let body = line("Body: Str(").and_then(|body| body.strip_suffix(')')).context("a record without a text")?;
+        let span = line("Span ID").context("a record without a span")?.trim_start_matches([' ', ':']);
+        let body = serde_json::from_str(body).with_context(|| body.to_owned())?;
+        assert_eq!(bodies.insert(span.to_owned(), body), None, "two records of one span");
+    }
+    Ok(bodies)
+}
+
+/// A log says what the JSON of its request says.
+fn is_log_of(request: &Value, log: &Value) {
+    for (key, field) in [
+        ("trace_id", "trace_id"),
+        ("span_id", "span_id"),
+        ("prompt_tokens", "input_tokens"),
+        ("completion_tokens", "output_tokens"),
+        ("error_type", "error_type"),
+    ] {
+        assert!(log[key] == request[field], "{key} of {log} is not {field} of {request}");
+    }
+    let latency = log["latency_ms"].as_f64().zip(request["duration_seconds"].as_f64());
+    assert!(latency.is_some_and(|(log, request)| (log - request * 1e3).abs() < 1e-6), "{log} of {request}");
 }
 
 /// What the data points of a histogram counted, in the last export of it.
@@ -167,14 +196,18 @@ fn arrives(protocol: &str, endpoint: impl Fn(&Rotel) -> u16) -> Result<()> {
     let count = requests.len();
     rotel.running.words_when(ARRIVAL, |words| {
         let servers = spans(words).iter().filter(|span| is_server_of(span, pid)).count();
-        servers >= count && counted(words, "gen_ai.server.request.duration") >= u64::try_from(count).ok()
+        let records = words.matches("LogRecord #").count();
+        servers >= count
+            && records >= count
+            && counted(words, "gen_ai.server.request.duration") >= u64::try_from(count).ok()
     })?;
-    for counter in ["spans_dropped", "export_failures"] {
+    for counter in ["spans_dropped", "logs_dropped", "export_failures"] {
         assert_eq!(agent::metric(&agent.metrics()?, &format!("tachograph_agent_{counter}_total"))?, 0.0, "{counter}");
     }
     agent.stop()?;
     let words = rotel.running.stop(STOP)?;
 
+    let logs = logs(&words)?;
     let spans = spans(&words);
     let servers: Vec<&Span> = spans.iter().filter(|span| is_server_of(span, pid)).collect();
     assert_eq!(servers.len(), count, "one span for each request");
@@ -187,6 +220,7 @@ fn arrives(protocol: &str, endpoint: impl Fn(&Rotel) -> u16) -> Result<()> {
         let id = request["span_id"].as_str().context("no span_id")?;
         let server = servers.get(id).with_context(|| format!("no span {id}"))?;
         is_tree_of(request, server, &children.remove(id).unwrap_or_default())?;
+        is_log_of(request, logs.get(id).with_context(|| format!("no log of span {id}"))?);
     }
     assert!(parents_are_the_callers(&requests, &seen)? > 0);
     Ok(())
