@@ -138,6 +138,8 @@ struct Known {
     /// Which of its pages to ask.
     page: usize,
     facts: Option<(MonoNs, Arc<Facts>)>,
+    /// What a page said that was there and had no numbers: it tells more than that another place is silent.
+    refusal: Option<(Url, Error)>,
     /// Whether it told its numbers last time.
     told: Option<bool>,
 }

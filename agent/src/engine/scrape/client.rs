@@ -87,7 +87,7 @@ impl Scraper {
     }
 
     async fn ask_here(&self, target: &Target, url: Url, mut known: Known, clock: &dyn Clock) -> (Outcome, Known) {
-        let scraped = self.scrape(target.engine, url.clone(), clock).await;
+        let mut scraped = self.scrape(target.engine, url.clone(), clock).await;
         if let Err(error) = &scraped
             && error.is_elsewhere()
         {
@@ -108,7 +108,17 @@ impl Scraper {
                 facts
             }
         };
-        let outcome = Outcome { engine: target.engine, url: Some(url.to_string()), scraped, facts };
+        let mut asked = url;
+        match (&scraped, &known.refusal) {
+            (Err(Error::Http(_)), Some((url, refusal))) => {
+                asked = url.clone();
+                scraped = Err(refusal.clone());
+            }
+            (Err(Error::Http(_)), None) => {}
+            (Err(error), _) => known.refusal = Some((asked.clone(), error.clone())),
+            (Ok(_), _) => known.refusal = None,
+        }
+        let outcome = Outcome { engine: target.engine, url: Some(asked.to_string()), scraped, facts };
         (outcome, known)
     }
 

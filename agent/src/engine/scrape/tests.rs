@@ -186,6 +186,19 @@ async fn the_page_is_looked_for_where_it_may_be() {
     assert!(found(3).await.scraped.is_ok() && found(9).await.scraped.is_ok(), "and is kept");
 }
 
+/// Where it answers and where it might answer are asked in turn; what is told is what it said.
+#[tokio::test]
+async fn a_refusal_tells_more_than_a_silent_place() {
+    let (address, _seen) = pages(&[]).await;
+    let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let places = [free, address].map(|address| format!("http://{address}/metrics"));
+    assert!(matches!(ask(Config::default(), target(7, &places), 1).await.scraped, Err(Error::Http(_))));
+    for rounds in 2..6 {
+        let outcome = ask(Config::default(), target(7, &places), rounds).await;
+        assert_eq!((outcome.scraped, outcome.url), (Err(Error::Closed), Some(places[1].clone())));
+    }
+}
+
 #[tokio::test]
 async fn the_key_is_sent_and_never_shown() {
     let (address, seen) = pages(&[("/metrics", "200 OK", PAGE)]).await;
