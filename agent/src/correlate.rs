@@ -185,6 +185,8 @@ pub struct Snapshot {
     pub cores: Vec<CoreView>,
     /// The GPUs.
     pub gpus: Gpus,
+    /// What stands above the processes on them.
+    pub lineage: Arc<serving::Lineage>,
     /// Engines that were asked about themselves.
     pub engines: Vec<engines::EngineView>,
     /// Finished requests, newest first, bounded.
@@ -206,11 +208,14 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// The engine that a process belongs to, by the number of its root; only for processes that are traced.
+    /// The engine that a process belongs to, by the number of its root: of a traced process, and of one on a GPU that
+    /// stands below a traced one.
     pub fn engine_of(&self, pid: Pid) -> Option<String> {
-        let target = self.targets.iter().find(|target| target.pid == pid).map(|target| target.engine);
-        let core = || self.cores.iter().find(|core| core.pid == pid).map(|core| core.engine);
-        target.or_else(core).map(|engine| engine.0.pid.to_string())
+        let engines = self.targets.iter().map(|target| (target.pid, target.engine.0.pid));
+        let roots = self.targets.iter().map(|target| (target.engine.0.pid, target.engine.0.pid));
+        let known: BTreeMap<Pid, Pid> = engines.chain(roots).collect();
+        let line = std::iter::once(pid).chain(self.lineage.get(&pid).into_iter().flatten().copied());
+        line.into_iter().find_map(|pid| known.get(&pid)).map(Pid::to_string)
     }
 
     /// Requests recorded and complete, of those that are recorded or were seen and are no longer in

@@ -27,7 +27,7 @@ pub struct Devices {
     /// GPUs by their `hw.id`, and the cores that each serves; of a lost one, those that it served last.
     serving: BTreeMap<String, Vec<Pid>>,
     how: How,
-    lineage: Lineage,
+    lineage: Arc<Lineage>,
     /// What was used of each.
     pub ledger: Ledger,
 }
@@ -51,7 +51,7 @@ impl Default for Devices {
             histories: BTreeMap::new(),
             serving: BTreeMap::new(),
             how: How::OnlyEngine,
-            lineage: Lineage::new(),
+            lineage: Arc::default(),
             ledger: Ledger::default(),
         }
     }
@@ -80,8 +80,13 @@ impl Devices {
     }
 
     /// What stands above the processes on GPUs.
-    pub fn lineage(&mut self, lineage: Lineage) {
-        self.lineage = lineage;
+    pub fn set_lineage(&mut self, lineage: Lineage) {
+        self.lineage = Arc::new(lineage);
+    }
+
+    /// The same.
+    pub fn lineage(&self) -> Arc<Lineage> {
+        Arc::clone(&self.lineage)
     }
 
     /// As NVML last told.

@@ -165,7 +165,7 @@ impl Correlator {
 
     /// What stands above the processes on GPUs.
     pub fn lineage(&self, lineage: Lineage) {
-        self.lock().devices.lineage(lineage);
+        self.lock().devices.set_lineage(lineage);
     }
 
     /// What asking an engine about itself gave.
@@ -400,6 +400,7 @@ impl State {
             judged: self.judge.totals(),
             slo: self.judge.rolling().windows(now.mono),
             gpus: self.devices.latest().clone(),
+            lineage: self.devices.lineage(),
             engines: self.engines.views(),
             requests: Arc::clone(&self.kept_view),
             requests_kept: self.requests_kept,

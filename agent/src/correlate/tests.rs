@@ -20,6 +20,7 @@ use crate::correlate::window::Histogram;
 use crate::ident::Pid;
 use crate::request::Request;
 use crate::request::Update;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 fn at(ns: u64) -> Anchor {
@@ -231,4 +232,14 @@ fn coverage_is_the_share_of_whole_records() {
     assert_eq!(with(12, 8, 2, 4), Some(0.75));
     assert_eq!(with(10, 5, 0, 0), Some(0.5), "a request without a record is not covered");
     assert_eq!(with(3, 4, 0, 0), Some(1.0), "an engine request without HTTP is a record too");
+}
+
+#[test]
+fn a_process_below_a_traced_one_is_of_its_engine() {
+    let busy = busy();
+    busy.lineage(BTreeMap::from([(Pid(70), vec![Pid(69), Pid(41), Pid(1)]), (Pid(71), vec![Pid(1)])]));
+    let snapshot = snapshot(&busy);
+    for (pid, engine) in [(41, Some(40)), (40, Some(40)), (70, Some(40)), (71, None), (1, None)] {
+        assert_eq!(snapshot.engine_of(Pid(pid)), engine.map(|engine: u32| engine.to_string()), "{pid}");
+    }
 }
