@@ -11,6 +11,7 @@ use crate::config::value::TargetRule;
 use crate::correlate;
 use crate::engine::scrape;
 use crate::engine::scrape::Secret;
+use crate::export::otlp::llm::Calls;
 use crate::export::otlp::settings as otlp;
 use crate::gpu;
 use clap::Args as _;
@@ -276,6 +277,8 @@ impl Config {
                 metrics,
                 logs,
                 resource,
+                llm_calls: all.otlp.llm_calls.map_or_else(Calls::default, value::LlmCalls::calls),
+                log_shares: all.logs.shares(),
                 queue_bytes: all.otlp.queue_bytes.unwrap_or(otlp::QUEUE_BYTES),
                 interval: value::duration(all.otlp.interval_seconds, otlp::INTERVAL),
                 linger: otlp::LINGER,

@@ -26,6 +26,7 @@ pub use crate::request::Update;
 pub use crate::stream::Exchange;
 pub use crate::stream::Load;
 pub use crate::stream::Operation;
+pub use crate::stream::Params;
 
 pub mod account;
 pub mod bounds;

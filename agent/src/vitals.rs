@@ -91,6 +91,8 @@ pub struct Vitals {
     pub spans_sent: Count,
     /// Log records that will never reach the collector: queue full, refused, or given up.
     pub logs_dropped: Count,
+    /// Finished requests without a log record, because the share of their kind leaves them out.
+    pub logs_sampled_out: Count,
     /// Log records that the collector accepted.
     pub logs_sent: Count,
     /// Export attempts that failed.

@@ -1,9 +1,11 @@
 //! One source of settings in, those that it sets out: the one list of settings, for flags and file alike.
 
 use crate::config::value::Level;
+use crate::config::value::LlmCalls;
 use crate::config::value::ModelSlo;
 use crate::config::value::RingBytes;
 use crate::config::value::Seconds;
+use crate::config::value::Share;
 use crate::config::value::TargetRule;
 use crate::config::value::duration;
 use crate::correlate::prices::GpuPrice;
@@ -12,6 +14,7 @@ use crate::correlate::slo::Objective;
 use crate::correlate::slo::Objectives;
 use crate::export::otlp::settings::Partial as Collector;
 use crate::export::otlp::settings::TIMEOUT;
+use crate::export::otlp::share::Shares;
 use clap::Args;
 use serde::Deserialize;
 use std::net::SocketAddr;
@@ -54,6 +57,9 @@ pub struct Partial {
     /// The collector.
     #[command(flatten)]
     pub otlp: Otlp,
+    /// Logs of requests.
+    #[command(flatten)]
+    pub logs: Logs,
     /// NVML.
     #[command(flatten)]
     pub nvml: Nvml,
@@ -108,7 +114,7 @@ pub struct Slo {
 #[derive(Debug, Clone, Default, Args, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Otlp {
-    /// Where spans and metrics go; without it, nowhere
+    /// Where spans, metrics and logs go; without it, nowhere
     #[arg(id = "otlp-endpoint", long, value_name = "URL")]
     pub endpoint: Option<String>,
     /// grpc or http/protobuf [default: http/protobuf]
@@ -126,9 +132,34 @@ pub struct Otlp {
     /// Between two pushes of metrics [default: 15]
     #[arg(id = "otlp-interval-seconds", long, value_name = "SECONDS")]
     pub interval_seconds: Option<Seconds>,
-    /// What waiting spans may take [default: 16777216]
+    /// What waiting spans, and waiting logs, may take [default: 16777216]
     #[arg(id = "otlp-queue-bytes", long, value_name = "BYTES")]
     pub queue_bytes: Option<usize>,
+    /// Which spans viewers of LLM calls shall take for one: roots (of requests that name no caller's span, which
+    /// may tell the tokens itself), all or none [default: roots]
+    #[arg(id = "otlp-llm-calls", long, hide_possible_values = true, value_name = "WHICH")]
+    pub llm_calls: Option<LlmCalls>,
+}
+
+/// Which share of requests has a log, by how they ended.
+#[derive(Debug, Clone, Default, Args, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Logs {
+    /// Share with a log of requests that ended well and missed no objective [default: 1]
+    #[arg(id = "logs-ok", long, value_name = "SHARE")]
+    pub ok: Option<Share>,
+    /// The same of requests that ended well and missed an objective [default: 1]
+    #[arg(id = "logs-slow", long, value_name = "SHARE")]
+    pub slow: Option<Share>,
+    /// The same of refused requests, status 4xx [default: 1]
+    #[arg(id = "logs-refused", long, value_name = "SHARE")]
+    pub refused: Option<Share>,
+    /// The same of requests whose caller left [default: 1]
+    #[arg(id = "logs-cancelled", long, value_name = "SHARE")]
+    pub cancelled: Option<Share>,
+    /// The same of requests that the server failed [default: 1]
+    #[arg(id = "logs-error", long, value_name = "SHARE")]
+    pub error: Option<Share>,
 }
 
 /// NVML.
@@ -202,6 +233,14 @@ impl Partial {
                 timeout_seconds: self.otlp.timeout_seconds.or(other.otlp.timeout_seconds),
                 interval_seconds: self.otlp.interval_seconds.or(other.otlp.interval_seconds),
                 queue_bytes: self.otlp.queue_bytes.or(other.otlp.queue_bytes),
+                llm_calls: self.otlp.llm_calls.or(other.otlp.llm_calls),
+            },
+            logs: Logs {
+                ok: self.logs.ok.or(other.logs.ok),
+                slow: self.logs.slow.or(other.logs.slow),
+                refused: self.logs.refused.or(other.logs.refused),
+                cancelled: self.logs.cancelled.or(other.logs.cancelled),
+                error: self.logs.error.or(other.logs.error),
             },
             nvml: Nvml {
                 enabled: self.nvml.enabled.or(other.nvml.enabled),
@@ -235,6 +274,16 @@ impl Slo {
         };
         let models = self.models.unwrap_or_default().into_iter();
         Objectives { all, models: models.map(|ModelSlo { model, objective }| (model, objective)).collect() }
+    }
+}
+
+impl Logs {
+    /// As the export takes them.
+    pub fn shares(&self) -> Shares {
+        let Self { ok, slow, refused, cancelled, error } = self;
+        let [ok, slow, refused, cancelled, error] =
+            [ok, slow, refused, cancelled, error].map(|share| share.map_or(1.0, Share::number));
+        Shares { ok, slow, refused, cancelled, error }
     }
 }
 

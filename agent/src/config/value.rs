@@ -2,6 +2,7 @@
 
 use crate::correlate::slo::Objective;
 use crate::discover::Select;
+use crate::export::otlp::llm::Calls;
 use crate::ident::EngineKind;
 use crate::ident::Pid;
 use serde::Deserialize;
@@ -58,6 +59,58 @@ impl Seconds {
     /// As a plain number.
     pub fn number(self) -> f64 {
         self.0
+    }
+}
+
+/// A share, 0 to 1.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(try_from = "f64")]
+pub struct Share(f64);
+
+impl TryFrom<f64> for Share {
+    type Error = &'static str;
+
+    fn try_from(share: f64) -> Result<Self, Self::Error> {
+        if (0.0..=1.0).contains(&share) { Ok(Self(share)) } else { Err("not a share from 0 to 1") }
+    }
+}
+
+impl FromStr for Share {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse::<f64>().map_err(|_bad| "not a share from 0 to 1")?.try_into()
+    }
+}
+
+impl Share {
+    /// As a plain number.
+    pub fn number(self) -> f64 {
+        self.0
+    }
+}
+
+/// Which spans viewers of LLM calls shall take for one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+#[value(rename_all = "snake_case")]
+pub enum LlmCalls {
+    /// Of requests that name no caller's span.
+    Roots,
+    /// All.
+    All,
+    /// None.
+    None,
+}
+
+impl LlmCalls {
+    /// As the export takes it.
+    pub const fn calls(self) -> Calls {
+        match self {
+            Self::Roots => Calls::Roots,
+            Self::All => Calls::All,
+            Self::None => Calls::None,
+        }
     }
 }
 

@@ -407,6 +407,7 @@ vitals! {
     "spans_dropped", "Spans that will never reach the collector: queue full, refused, or given up.";
     "spans_sent", "Spans that the collector accepted.";
     "logs_dropped", "Log records that will never reach the collector: queue full, refused, or given up.";
+    "logs_sampled_out", "Finished requests without a log record, because the share of their kind leaves them out.";
     "logs_sent", "Log records that the collector accepted.";
     "export_failures", "Export attempts that failed.";
     "probes_skipped", "Probes that could not be attached.";

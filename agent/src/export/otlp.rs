@@ -19,11 +19,13 @@ use tokio::time::timeout;
 
 pub mod attribute;
 pub mod deliver;
+pub mod llm;
 pub mod log;
 pub mod metric;
 pub mod queue;
 pub mod retry;
 pub mod settings;
+pub mod share;
 pub mod span;
 pub mod transport;
 
@@ -38,6 +40,8 @@ pub type Reader = Arc<dyn Fn() -> Arc<Snapshot> + Send + Sync>;
 pub struct Exporter {
     spans: Option<Arc<queue::Queue<Arc<Finished>>>>,
     logs: Logs,
+    shares: share::Shares,
+    vitals: Arc<Vitals>,
     stop: watch::Sender<bool>,
     flush: Duration,
     tasks: JoinSet<()>,
@@ -77,8 +81,8 @@ impl Exporter {
         if let Some(endpoint) = &settings.traces {
             let link = deliver::Link::new(endpoint, settings, vitals, stopped.clone())?;
             let queue = Arc::new(queue::Queue::new(settings.queue_bytes, Arc::clone(vitals)));
-            let resource = settings.resource.clone();
-            let message = move |finished: &[Arc<Finished>]| deliver::spans(&resource, finished);
+            let (resource, calls) = (settings.resource.clone(), settings.llm_calls);
+            let message = move |finished: &[Arc<Finished>]| deliver::spans(&resource, calls, finished);
             tasks.spawn(deliver::batches(link, Arc::clone(&queue), message, "spans"));
             spans = Some(queue);
         }
@@ -94,16 +98,21 @@ impl Exporter {
             let link = deliver::Link::new(endpoint, settings, vitals, stopped)?;
             tasks.spawn(deliver::metrics(link, reader, settings.resource.clone(), settings.interval));
         }
-        Ok(Self { spans, logs: Logs(logs), stop, flush: settings.flush, tasks })
+        let (shares, vitals) = (settings.log_shares, Arc::clone(vitals));
+        Ok(Self { spans, logs: Logs(logs), shares, vitals, stop, flush: settings.flush, tasks })
     }
 
-    /// Queues a finished request: as a log, and as spans unless its caller did not sample it. Never waits: when a
-    /// queue has no room, what it would have made is counted as dropped.
+    /// Queues a finished request: as a log where its share allows, and as spans unless its caller did not sample it.
+    /// Never waits: when a queue has no room, what it would have made is counted as dropped.
     pub fn offer(&self, finished: &Arc<Finished>) {
         if let Some(queue) = self.spans.as_ref().filter(|_| finished.trace.sampled) {
             queue.offer(Arc::clone(finished));
         }
-        self.logs.offer(|| Entry::Request(Arc::clone(finished)));
+        if self.shares.keep(finished) {
+            self.logs.offer(|| Entry::Request(Arc::clone(finished)));
+        } else if self.logs.0.is_some() {
+            self.vitals.logs_sampled_out.one();
+        }
     }
 
     /// Where others bring what happened.

@@ -4,6 +4,7 @@ use crate::correlate::Finished;
 use crate::correlate::Snapshot;
 use crate::export::otlp::Reader;
 use crate::export::otlp::attribute::pair;
+use crate::export::otlp::llm::Calls;
 use crate::export::otlp::log;
 use crate::export::otlp::log::Entry;
 use crate::export::otlp::metric;
@@ -140,13 +141,13 @@ pub async fn batches<T: Item>(mut link: Link, queue: Arc<Queue<T>>, message: imp
 }
 
 /// The spans of finished requests.
-pub fn spans(resource: &[(String, String)], finished: &[Arc<Finished>]) -> Message {
+pub fn spans(resource: &[(String, String)], calls: Calls, finished: &[Arc<Finished>]) -> Message {
     Message::Traces(ExportTraceServiceRequest {
         resource_spans: vec![ResourceSpans {
             resource: Some(resource_of(resource)),
             scope_spans: vec![ScopeSpans {
                 scope: Some(scope()),
-                spans: finished.iter().flat_map(|finished| span::spans(finished)).collect(),
+                spans: finished.iter().flat_map(|finished| span::spans(finished, calls)).collect(),
                 ..ScopeSpans::default()
             }],
             ..ResourceSpans::default()

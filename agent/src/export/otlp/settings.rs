@@ -1,6 +1,8 @@
 //! Our own settings and the standard `OTEL_*` variables in, one endpoint for each signal out.
 
+use crate::export::otlp::llm::Calls;
 use crate::export::otlp::retry::Policy;
+use crate::export::otlp::share::Shares;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -107,6 +109,10 @@ pub struct Settings {
     pub logs: Option<Endpoint>,
     /// What is true of everything we send.
     pub resource: Vec<(String, String)>,
+    /// Which spans viewers of LLM calls shall take for one.
+    pub llm_calls: Calls,
+    /// Which requests have a log.
+    pub log_shares: Shares,
     /// Bytes that the queue of spans holds at most, and as many that of logs.
     pub queue_bytes: usize,
     /// Between two pushes of metrics.

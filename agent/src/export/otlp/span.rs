@@ -14,6 +14,8 @@ use crate::correlate::fate::Fate;
 use crate::correlate::labels;
 use crate::correlate::totals;
 use crate::export::otlp::attribute::Attributes;
+use crate::export::otlp::llm;
+use crate::export::otlp::llm::Calls;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::SpanFlags;
 use opentelemetry_proto::tonic::trace::v1::Status;
@@ -30,14 +32,14 @@ pub fn count(finished: &Finished) -> u64 {
 }
 
 /// The spans of a finished request, the SERVER span first.
-pub fn spans(finished: &Finished) -> impl Iterator<Item = Span> {
-    let server = server(finished);
+pub fn spans(finished: &Finished, calls: Calls) -> impl Iterator<Item = Span> {
+    let server = server(finished, calls);
     let children = phases(&finished.request).enumerate();
     let children = children.filter_map(|(nth, phase)| phase.map(|phase| child(finished, nth, &phase)));
     std::iter::once(server).chain(children)
 }
 
-fn server(finished: &Finished) -> Span {
+fn server(finished: &Finished, calls: Calls) -> Span {
     let request = &finished.request;
     let trace = &finished.trace;
     let operation = labels::operation(request.operation);
@@ -55,7 +57,7 @@ fn server(finished: &Finished) -> Span {
         kind: SpanKind::Server as i32,
         start_time_unix_nano: finished.anchor.unix_ns(start),
         end_time_unix_nano: finished.end_unix_ns,
-        attributes: attributes(finished).0,
+        attributes: attributes(finished, calls).0,
         status: (Fate::of(request) == Fate::Failed).then(|| Status {
             message: request.error_type.clone().unwrap_or_default(),
             code: StatusCode::Error as i32,
@@ -120,9 +122,14 @@ fn child_id(span_id: [u8; 8], nth: u64) -> [u8; 8] {
     (mixed ^ (mixed >> 31)).max(1).to_be_bytes()
 }
 
-fn attributes(finished: &Finished) -> Attributes {
+fn attributes(finished: &Finished, calls: Calls) -> Attributes {
     let mut out = Attributes::default();
     conventional(&finished.request, &mut out);
+    let usage = if calls.counts(finished) { "gen_ai.usage" } else { "tachograph.usage" };
+    tokens(&finished.request, usage, &mut out);
+    if calls.include(finished) {
+        llm::attributes(finished, &mut out);
+    }
     own(&finished.request, &mut out);
     around(finished, &mut out);
     out
@@ -148,10 +155,6 @@ fn conventional(request: &Request, out: &mut Attributes) {
     out.put("gen_ai.response.model", request.response_model.as_ref());
     out.list("gen_ai.response.finish_reasons", &request.finish_reasons);
     out.put("gen_ai.response.time_to_first_chunk", request.ttft_ns().map(seconds));
-    out.put("gen_ai.usage.input_tokens", request.input_tokens);
-    out.put("gen_ai.usage.output_tokens", request.output_tokens);
-    out.put("gen_ai.usage.cache_read.input_tokens", request.cached_tokens);
-    out.put("gen_ai.usage.reasoning.output_tokens", request.reasoning_tokens);
     out.put("gen_ai.latency.time_to_first_token", request.ttft_ns().map(seconds));
     out.put("gen_ai.latency.e2e", request.duration_ns().map(seconds));
     out.put("gen_ai.latency.time_in_queue", request.phases.queue.map(seconds));
@@ -164,6 +167,18 @@ fn conventional(request: &Request, out: &mut Attributes) {
     out.put("error.type", request.error_type.as_ref());
     out.put("user.id", request.user.as_ref());
     out.put("process.pid", request.pid.0);
+}
+
+/// The tokens of a request, below `prefix`.
+fn tokens(request: &Request, prefix: &str, out: &mut Attributes) {
+    for (name, count) in [
+        ("input_tokens", request.input_tokens),
+        ("output_tokens", request.output_tokens),
+        ("cache_read.input_tokens", request.cached_tokens),
+        ("reasoning.output_tokens", request.reasoning_tokens),
+    ] {
+        out.put(&format!("{prefix}.{name}"), count);
+    }
 }
 
 const fn route(operation: Operation) -> Option<&'static str> {
@@ -336,15 +351,17 @@ mod tests {
 
     #[test]
     fn spans_of_two_requests() {
-        let all: Vec<Span> =
-            [streamed(1), refused(2)].into_iter().flat_map(|r| spans(&finished(r)).collect::<Vec<_>>()).collect();
+        let all: Vec<Span> = [streamed(1), refused(2)]
+            .into_iter()
+            .flat_map(|r| spans(&finished(r), Calls::default()).collect::<Vec<_>>())
+            .collect();
         golden::check("spans.txt", &render(&all));
     }
 
     #[test]
     fn children_tile_their_parent_and_are_as_many_as_announced() {
         let finished = finished(streamed(1));
-        let all: Vec<Span> = spans(&finished).collect();
+        let all: Vec<Span> = spans(&finished, Calls::default()).collect();
         assert_eq!(all.len() as u64, count(&finished));
         let (server, children) = all.split_first().unwrap();
         let mut at = server.start_time_unix_nano;
@@ -361,7 +378,7 @@ mod tests {
     #[test]
     fn what_is_unknown_has_no_attribute_and_no_span() {
         let bare = Request { accepted: None, received: None, ..refused(1) };
-        let all: Vec<Span> = spans(&finished(bare)).collect();
+        let all: Vec<Span> = spans(&finished(bare), Calls::default()).collect();
         assert_eq!(all.len(), 1);
         assert_eq!(all[0].start_time_unix_nano, all[0].end_time_unix_nano);
         let keys: Vec<&str> = all[0].attributes.iter().map(|attribute| attribute.key.as_str()).collect();

@@ -9,6 +9,7 @@ use crate::correlate::sample::ANCHOR;
 use crate::correlate::sample::busy;
 use crate::correlate::sample::streamed;
 use crate::export::otlp::Exporter;
+use crate::export::otlp::llm::Calls;
 use crate::export::otlp::queue::weight;
 use crate::export::otlp::retry::Policy;
 use crate::export::otlp::settings::Compression;
@@ -16,6 +17,7 @@ use crate::export::otlp::settings::Endpoint;
 use crate::export::otlp::settings::Headers;
 use crate::export::otlp::settings::Protocol;
 use crate::export::otlp::settings::Settings;
+use crate::export::otlp::share::Shares;
 use crate::vitals::Vitals;
 use axum::body::Bytes;
 use axum::extract::State;
@@ -89,6 +91,8 @@ fn settings(url: &str, protocol: Protocol) -> Settings {
         metrics: None,
         logs: None,
         resource: vec![("service.name".to_owned(), "test".to_owned())],
+        llm_calls: Calls::default(),
+        log_shares: Shares::default(),
         queue_bytes: 1 << 20,
         interval: Duration::from_hours(1),
         linger: Duration::from_millis(1),
