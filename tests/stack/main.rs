@@ -3,6 +3,7 @@
 #![expect(clippy::indexing_slicing, reason = "JSON that lacks a key gives null, which the tests then do not accept")]
 #![expect(clippy::float_cmp, reason = "counts and copied values are exact, or wrong")]
 
+mod caller;
 mod llama;
 mod otlp;
 mod programs;

@@ -23,17 +23,17 @@ const STOP: Duration = Duration::from_secs(10);
 const PHASES: [&str; 6] = ["receive", "frontend", "queue", "prefill", "decode", "deliver"];
 
 /// One span as the receiver prints it: what stands before the colons, with what stands behind them.
-type Span = BTreeMap<String, String>;
+pub(crate) type Span = BTreeMap<String, String>;
 
 /// The receiver.
-struct Rotel {
-    running: Running,
-    grpc: u16,
-    http: u16,
+pub(crate) struct Rotel {
+    pub(crate) running: Running,
+    pub(crate) grpc: u16,
+    pub(crate) http: u16,
 }
 
 impl Rotel {
-    fn start(programs: &Programs, scratch: &Scratch) -> Result<Self> {
+    pub(crate) fn start(programs: &Programs, scratch: &Scratch) -> Result<Self> {
         let (grpc, http) = (http::free_port()?, http::free_port()?);
         let mut command = programs.rotel()?;
         command.args(["start", "--exporter", "blackhole", "--debug-log-verbosity", "detailed"]);
@@ -48,7 +48,7 @@ impl Rotel {
 }
 
 /// The spans in the receiver's words.
-fn spans(words: &str) -> Vec<Span> {
+pub(crate) fn spans(words: &str) -> Vec<Span> {
     let mut spans = Vec::new();
     let mut inside = false;
     for line in words.lines() {
@@ -98,12 +98,12 @@ fn counted(words: &str, metric: &str) -> Option<u64> {
 }
 
 /// Whether it is the span of a request that this process served.
-fn is_server_of(span: &Span, pid: u64) -> bool {
+pub(crate) fn is_server_of(span: &Span, pid: u64) -> bool {
     span.get("Kind").is_some_and(|kind| kind == "SPAN_KIND_SERVER")
         && span.get("process.pid") == Some(&format!("Int({pid})"))
 }
 
-fn at(span: &Span, key: &str) -> Result<u64> {
+pub(crate) fn at(span: &Span, key: &str) -> Result<u64> {
     span.get(key).and_then(|value| value.parse().ok()).with_context(|| format!("no {key} in {span:?}"))
 }
 

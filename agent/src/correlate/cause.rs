@@ -25,7 +25,7 @@ pub enum Cause {
     Receive,
     /// The front end was late, before the engine or behind it.
     Frontend,
-    /// It waited for a place in the batch.
+    /// It waited for a place in the batch, or for the step under way when it came.
     Queue,
     /// Its prompt took long to compute.
     Prefill,
@@ -113,6 +113,8 @@ pub fn explain(request: &Request, missed: &[Missed], usual: &Usual, throttled_ns
 fn behind(request: &Request, part: Part, excess_ns: u64, throttled_ns: Option<u64>) -> Cause {
     match part {
         Part::Receive => Cause::Receive,
+        // It was with the engine already, which takes requests in between two steps only.
+        Part::Frontend if covers(untaken_ns(request), excess_ns) => Cause::Queue,
         Part::Frontend => Cause::Frontend,
         Part::Queue => {
             if waited_for_kv(request) {
@@ -130,6 +132,12 @@ fn behind(request: &Request, part: Part, excess_ns: u64, throttled_ns: Option<u6
             }
         }
     }
+}
+
+/// From a request's arrival at its engine core to its place in the queue, nanoseconds.
+fn untaken_ns(request: &Request) -> u64 {
+    let each = request.engine_requests.iter().filter_map(|engine| engine.queued?.since(engine.added?));
+    each.max().unwrap_or(0)
 }
 
 /// Where time lies that an objective had no room for.

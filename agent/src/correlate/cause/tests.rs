@@ -113,6 +113,15 @@ fn engine_gpu_and_socket_tell_what_lies_behind_a_phase() {
     assert_eq!(cause(queued, |request| request.engine_at = EngineAt::default()), Some("queue"));
     let between = |request: &mut Request| request.engine_requests[0].kv_usage_waiting = Some(0.95);
     assert_eq!(cause(queued, between), Some("kv_pressure"));
+    let arrived = |at: u64| {
+        move |request: &mut Request| {
+            let engine = &mut request.engine_requests[0];
+            (engine.added, engine.queued) = (Some(ms(at)), Some(ms(905)));
+        }
+    };
+    let late = with([5, 900, 5, 5, 100, 5]);
+    assert_eq!(cause(late, arrived(10)), Some("queue"), "a long step was under way");
+    assert_eq!(cause(late, arrived(900)), Some("frontend"));
     let decoded = with([5, 5, 5, 5, 900, 5]);
     let preempted = |ns| move |request: &mut Request| request.engine_requests[0].preempted_ns = ns;
     assert_eq!(cause(decoded, preempted(500_000_000)), Some("kv_pressure"));
