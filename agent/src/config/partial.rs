@@ -4,6 +4,7 @@ use crate::config::value::Level;
 use crate::config::value::ModelSlo;
 use crate::config::value::RingBytes;
 use crate::config::value::Seconds;
+use crate::config::value::Share;
 use crate::config::value::TargetRule;
 use crate::config::value::duration;
 use crate::correlate::prices::GpuPrice;
@@ -12,6 +13,8 @@ use crate::correlate::slo::Objective;
 use crate::correlate::slo::Objectives;
 use crate::export::otlp::settings::Partial as Collector;
 use crate::export::otlp::settings::TIMEOUT;
+use crate::generate::slo::Goal;
+use crate::generate::slo::Goals;
 use clap::Args;
 use serde::Deserialize;
 use std::net::SocketAddr;
@@ -99,7 +102,13 @@ pub struct Slo {
     /// Whether a failure of the server is a miss [default: true where a time is set]
     #[arg(id = "slo-errors", long, value_name = "BOOL")]
     pub errors: Option<bool>,
-    /// Other limits for one model: model=NAME and any of ttft_seconds, tpot_seconds, duration_seconds, errors; several by `;`
+    /// The share of requests that shall keep these times, for what `generate` makes [default: 0.95]
+    #[arg(id = "slo-objective", long, value_name = "SHARE")]
+    pub objective: Option<Share>,
+    /// The share of requests that shall not fail, for what `generate` makes [default: 0.995]
+    #[arg(id = "slo-availability", long, value_name = "SHARE")]
+    pub availability: Option<Share>,
+    /// Other limits for one model: model=NAME and any of ttft_seconds, tpot_seconds, duration_seconds, errors, objective, availability; several by `;`
     #[arg(id = "slo-models", long, value_name = "KEY=VALUE,…", value_delimiter = ';')]
     pub models: Option<Vec<ModelSlo>>,
 }
@@ -192,6 +201,8 @@ impl Partial {
                 tpot_seconds: self.slo.tpot_seconds.or(other.slo.tpot_seconds),
                 duration_seconds: self.slo.duration_seconds.or(other.slo.duration_seconds),
                 errors: self.slo.errors.or(other.slo.errors),
+                objective: self.slo.objective.or(other.slo.objective),
+                availability: self.slo.availability.or(other.slo.availability),
                 models: self.slo.models.or(other.slo.models),
             },
             otlp: Otlp {
@@ -225,6 +236,14 @@ impl Partial {
 }
 
 impl Slo {
+    /// Which share shall keep them; of two that name one model the last counts.
+    pub fn goals(&self) -> Goals {
+        let all =
+            Goal { latency: self.objective.map(Share::number), availability: self.availability.map(Share::number) };
+        let models = self.models.iter().flatten();
+        Goals { all, models: models.map(|slo| (slo.model.clone(), slo.goal)).collect() }
+    }
+
     /// As objectives; of two that name one model the last counts.
     pub fn objectives(self) -> Objectives {
         let all = Objective {
@@ -234,7 +253,7 @@ impl Slo {
             errors: self.errors,
         };
         let models = self.models.unwrap_or_default().into_iter();
-        Objectives { all, models: models.map(|ModelSlo { model, objective }| (model, objective)).collect() }
+        Objectives { all, models: models.map(|ModelSlo { model, objective, .. }| (model, objective)).collect() }
     }
 }
 
