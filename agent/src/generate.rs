@@ -14,6 +14,7 @@ pub mod aliases;
 pub mod budget;
 pub mod burn;
 mod cases;
+pub mod dashboards;
 pub mod rules;
 mod runbook;
 pub mod scrape;
@@ -112,6 +113,9 @@ pub fn files(kit: &Kit, what: What) -> Result<Vec<File>, Error> {
     let slos = slo::slos(&kit.objectives, &kit.goals)?;
     let mut files = Vec::new();
     let wanted = |one| what == one || what == What::All;
+    if wanted(What::Dashboards) {
+        files.extend(dashboards::files(kit, &slos)?);
+    }
     if wanted(What::Prometheus) {
         files.extend(scrape::files(kit)?);
     }

@@ -11,6 +11,7 @@ use crate::generate::What;
 use crate::generate::names;
 use crate::generate::rules::Rule;
 use crate::generate::rules::Rules;
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -93,10 +94,84 @@ fn rules() -> Vec<Rule> {
     files.into_iter().flat_map(|rules| rules.groups).flat_map(|group| group.rules).collect()
 }
 
-/// Every expression of rules with the name of what has it.
+/// Every panel of every board, rows left out, with the name of its board.
+fn panels() -> Vec<(String, Value)> {
+    let boards = rendered(Layout::Box).into_iter().filter(|(name, _)| name.starts_with("dashboards/"));
+    let boards = boards.map(|(name, text)| (name, serde_json::from_str::<Value>(&text).unwrap()));
+    let panels = boards.flat_map(|(name, board)| {
+        let panels = board["panels"].as_array().unwrap().clone();
+        panels.into_iter().map(move |panel| (name.clone(), panel))
+    });
+    panels.filter(|(_, panel)| panel["type"] != "row").collect()
+}
+
+fn is_of_prometheus(target: &&Value) -> bool {
+    target["datasource"]["type"] == "prometheus"
+}
+
+/// Every expression of rules and boards with the name of what has it.
 fn expressions() -> Vec<(String, String)> {
-    let named = |rule: Rule| (rule.record.or(rule.alert).unwrap(), rule.expr);
-    rules().into_iter().map(named).collect()
+    let of_rule = |rule: Rule| (rule.record.or(rule.alert).unwrap(), rule.expr);
+    let mut all: Vec<_> = rules().into_iter().map(of_rule).collect();
+    for (board, panel) in panels() {
+        let targets = panel["targets"].as_array().unwrap().iter().filter(is_of_prometheus);
+        let name = format!("{board}: {}", panel["title"]);
+        all.extend(targets.map(|target| (name.clone(), target["expr"].as_str().unwrap().to_owned())));
+    }
+    all
+}
+
+/// Units of Grafana that mean what they are used for here.
+const UNITS: &[&str] = &[
+    "s",
+    "percentunit",
+    "reqps",
+    "short",
+    "bytes",
+    "watt",
+    "celsius",
+    "hertz",
+    "joule",
+    "currencyUSD",
+    "ops",
+    "cps",
+    "none",
+];
+
+#[test]
+fn every_panel_says_what_it_shows_and_stands_alone() {
+    let panels = panels();
+    let boards: BTreeSet<&String> = panels.iter().map(|(board, _)| board).collect();
+    assert_eq!(boards.len(), 6);
+    let mut ids = BTreeSet::new();
+    let mut places: BTreeSet<(String, u64, u64)> = BTreeSet::new();
+    for (board, panel) in &panels {
+        let name = format!("{board}: {}", panel["title"]);
+        assert!(ids.insert((board, panel["id"].as_u64().unwrap())), "{name} has the id of another");
+        let number = |key: &str| panel["gridPos"][key].as_u64().unwrap();
+        for (x, y) in (0..number("w")).flat_map(|x| (0..number("h")).map(move |y| (x, y))) {
+            assert!(places.insert((board.clone(), number("x") + x, number("y") + y)), "{name} lies on another");
+        }
+        assert!(number("x") + number("w") <= 24, "{name}");
+        let text = |value: &Value| value.as_str().is_some_and(|text| !text.is_empty());
+        assert!(text(&panel["title"]) && text(&panel["description"]), "{name}");
+        let unit = panel["fieldConfig"]["defaults"]["unit"].as_str().unwrap();
+        assert!(UNITS.contains(&unit) || unit.starts_with("suffix:"), "{name}: {unit}");
+        assert!(!panel["targets"].as_array().unwrap().is_empty(), "{name} asks for nothing");
+        assert!(panel["datasource"]["uid"].as_str().unwrap().starts_with("${"), "{name}");
+    }
+}
+
+#[test]
+fn every_panel_looks_through_its_variables_and_over_grafanas_interval() {
+    for (board, panel) in panels() {
+        for target in panel["targets"].as_array().unwrap().iter().filter(is_of_prometheus) {
+            let expr = target["expr"].as_str().unwrap();
+            let alerts = expr.contains("ALERTS");
+            assert!(expr.contains("$node") || expr.contains("$model") || alerts, "{board}: {expr}");
+            assert!(!expr.contains("rate(") || expr.contains("[$__rate_interval]"), "{board}: {expr}");
+        }
+    }
 }
 
 #[test]
@@ -104,7 +179,7 @@ fn every_expression_asks_for_what_somebody_tells() {
     let recorded = rules().into_iter().filter_map(|rule| rule.record);
     let known = names::known(recorded);
     let all = expressions();
-    assert!(all.len() > 80);
+    assert!(all.len() > 200);
     for (name, expr) in all {
         assert_eq!(names::wrong(&expr, &known), [""; 0], "{name}: {expr}");
         assert!(!expr.contains("vector(0)"), "{name}: what is not known is no zero");

@@ -24,7 +24,7 @@ const ADDED: &[&str] = &[
     "program",
 ];
 /// What Prometheus itself makes.
-const OWN: &[&str] = &["up", "ALERTS"];
+const OWN: &[&str] = &["up", "ALERTS", "scrape_samples_scraped"];
 /// Words of the language that no bracket follows.
 const WORDS: &[&str] = &[
     "by",
