@@ -14,11 +14,18 @@ pub mod aliases;
 pub mod budget;
 pub mod burn;
 mod cases;
+pub mod collector;
+pub mod compose;
 pub mod dashboards;
+pub mod grafana;
+pub mod images;
+pub mod loki;
+mod places;
 pub mod rules;
 mod runbook;
 pub mod scrape;
 pub mod slo;
+pub mod tempo;
 pub mod yaml;
 
 #[cfg(test)]
@@ -124,6 +131,21 @@ pub fn files(kit: &Kit, what: What) -> Result<Vec<File>, Error> {
     }
     if wanted(What::Alertmanager) {
         files.extend(alertmanager::files()?);
+    }
+    if wanted(What::Collector) {
+        files.extend(collector::files(kit)?);
+    }
+    if wanted(What::Loki) {
+        files.push(loki::file(kit.layout)?);
+    }
+    if wanted(What::Tempo) {
+        files.push(tempo::file(kit.layout)?);
+    }
+    if wanted(What::Grafana) {
+        files.extend(grafana::files(kit.layout)?);
+    }
+    if what == What::All && kit.layout == Layout::Box {
+        files.extend(compose::files()?);
     }
     Ok(files)
 }

@@ -105,7 +105,7 @@ fn panels() -> Vec<(String, Value)> {
     panels.filter(|(_, panel)| panel["type"] != "row").collect()
 }
 
-fn is_of_prometheus(target: &&Value) -> bool {
+fn is_of_prometheus(target: &Value) -> bool {
     target["datasource"]["type"] == "prometheus"
 }
 
@@ -114,7 +114,7 @@ fn expressions() -> Vec<(String, String)> {
     let of_rule = |rule: Rule| (rule.record.or(rule.alert).unwrap(), rule.expr);
     let mut all: Vec<_> = rules().into_iter().map(of_rule).collect();
     for (board, panel) in panels() {
-        let targets = panel["targets"].as_array().unwrap().iter().filter(is_of_prometheus);
+        let targets = panel["targets"].as_array().unwrap().iter().filter(|target| is_of_prometheus(target));
         let name = format!("{board}: {}", panel["title"]);
         all.extend(targets.map(|target| (name.clone(), target["expr"].as_str().unwrap().to_owned())));
     }
@@ -137,6 +137,38 @@ const UNITS: &[&str] = &[
     "cps",
     "none",
 ];
+
+/// On one machine nobody outside it can reach anything: no address but the loopback's is listened on.
+#[test]
+fn nothing_listens_for_others() {
+    for (name, text) in rendered(Layout::Box) {
+        assert!(!text.contains("0.0.0.0") && !text.contains("[::]"), "{name}");
+        let ports = text.lines().filter(|line| line.contains("endpoint:") && line.contains(":43"));
+        assert!(ports.clone().all(|line| line.contains("127.0.0.1:") || line.contains("otel-gateway:")), "{name}");
+    }
+    for (image, text) in [
+        ("grafana", "reporting_enabled = false"),
+        ("loki", "reporting_enabled: false"),
+        ("tempo", "reporting_enabled: false"),
+    ] {
+        let told = |(name, content): (&String, &String)| name.contains(image) && content.contains(text);
+        assert!(rendered(Layout::Box).iter().any(told), "{image} reports");
+    }
+}
+
+/// One list says what runs in which version.
+#[test]
+fn every_image_is_pinned_in_the_one_list() {
+    let files = rendered(Layout::Box);
+    let images: Vec<&str> =
+        files["compose.yaml"].lines().filter_map(|line| line.trim().strip_prefix("image: ")).collect();
+    let mut listed: Vec<&str> = files["images.txt"].lines().collect();
+    listed.sort_unstable();
+    let mut found = images.clone();
+    found.sort_unstable();
+    assert_eq!(found, listed);
+    assert!(images.iter().all(|image| image.rsplit_once(':').is_some_and(|(_, tag)| tag.contains('.'))), "{images:?}");
+}
 
 #[test]
 fn every_panel_says_what_it_shows_and_stands_alone() {
@@ -165,7 +197,7 @@ fn every_panel_says_what_it_shows_and_stands_alone() {
 #[test]
 fn every_panel_looks_through_its_variables_and_over_grafanas_interval() {
     for (board, panel) in panels() {
-        for target in panel["targets"].as_array().unwrap().iter().filter(is_of_prometheus) {
+        for target in panel["targets"].as_array().unwrap().iter().filter(|target| is_of_prometheus(target)) {
             let expr = target["expr"].as_str().unwrap();
             let alerts = expr.contains("ALERTS");
             assert!(expr.contains("$node") || expr.contains("$model") || alerts, "{board}: {expr}");

@@ -108,7 +108,7 @@ fn settings(kit: &Kit) -> Value {
     let agent = job("tachograph", kit.port, (by, "tachograph", "metrics"), most);
     // 0 is no limit: what an engine tells is not ours to bound.
     let vllm = job("vllm", 8000, ("__meta_kubernetes_pod_label_app", "vllm", "metrics|http"), 0);
-    let manager = if kit.layout == Layout::Box { "127.0.0.1:9093" } else { "alertmanager:9093" };
+    let manager = kit.layout.find("alertmanager", 9093);
     json!({
         "global": {"scrape_interval": "15s", "scrape_timeout": "10s", "evaluation_interval": format!("{INTERVAL_SECONDS}s")},
         "storage": {"exemplars": {"max_exemplars": 100_000}, "tsdb": {"out_of_order_time_window": "30m"}},

@@ -33,12 +33,8 @@ pub(super) enum Kind {
     Stacked,
     /// The latest value.
     Stat,
-    /// The latest value between its limits.
-    Gauge,
     /// A histogram's buckets over time.
     Heatmap,
-    /// Rows of the latest values.
-    Table,
     /// Lines of a log.
     Logs,
     /// A list of traces.
@@ -81,7 +77,7 @@ impl Panel {
         };
         Self {
             width: 6,
-            height: if matches!(kind, Kind::Stat | Kind::Gauge) { 4 } else { 8 },
+            height: if kind == Kind::Stat { 4 } else { 8 },
             kind,
             source,
             title,
@@ -138,12 +134,11 @@ impl Panel {
         let drawn = match self.kind {
             Kind::Lines | Kind::Stacked => "timeseries",
             Kind::Stat => "stat",
-            Kind::Gauge => "gauge",
             Kind::Heatmap => "heatmap",
-            Kind::Table | Kind::Traces => "table",
+            Kind::Traces => "table",
             Kind::Logs => "logs",
         };
-        let mut panel = json!({
+        json!({
             "id": id,
             "type": drawn,
             "title": self.title,
@@ -153,15 +148,7 @@ impl Panel {
             "fieldConfig": {"defaults": self.defaults(), "overrides": self.overrides()},
             "options": self.options(),
             "targets": targets,
-        });
-        if let (Kind::Table, Some(panel)) = (self.kind, panel.as_object_mut()) {
-            let hidden = json!({"Time": true});
-            panel.insert(
-                "transformations".to_owned(),
-                json!([{"id": "organize", "options": {"excludeByName": hidden}}]),
-            );
-        }
-        panel
+        })
     }
 
     fn target(&self, query: &Query, letter: char) -> Value {
@@ -172,15 +159,11 @@ impl Panel {
                 "refId": letter, "datasource": source, "query": query.expr, "queryType": "traceql", "limit": 50,
                 "tableType": "traces",
             }),
-            Kind::Table => json!({
-                "refId": letter, "datasource": source, "expr": query.expr, "legendFormat": query.legend,
-                "instant": true, "range": false, "format": "table", "editorMode": "code",
-            }),
             Kind::Heatmap => json!({
                 "refId": letter, "datasource": source, "expr": query.expr, "legendFormat": query.legend,
                 "range": true, "format": "heatmap", "exemplar": self.exemplars, "editorMode": "code",
             }),
-            Kind::Lines | Kind::Stacked | Kind::Stat | Kind::Gauge => json!({
+            Kind::Lines | Kind::Stacked | Kind::Stat => json!({
                 "refId": letter, "datasource": source, "expr": query.expr, "legendFormat": query.legend,
                 "range": true, "exemplar": self.exemplars, "editorMode": "code",
             }),
@@ -193,7 +176,7 @@ impl Panel {
             .chain(self.steps.iter().map(|(from, color)| json!({"color": color, "value": from})))
             .collect();
         let by = match self.kind {
-            Kind::Stat | Kind::Gauge | Kind::Table => "thresholds",
+            Kind::Stat => "thresholds",
             _ => "palette-classic",
         };
         let mut defaults = json!({
@@ -242,13 +225,12 @@ impl Panel {
                 "reduceOptions": latest, "colorMode": "value", "graphMode": "area", "textMode": "auto",
                 "justifyMode": "auto", "orientation": "auto",
             }),
-            Kind::Gauge => json!({"reduceOptions": latest, "showThresholdLabels": false, "showThresholdMarkers": true}),
             Kind::Heatmap => json!({
                 "calculate": false, "cellGap": 1, "color": {"mode": "scheme", "scheme": "Oranges", "steps": 64},
                 "exemplars": {"color": "rgba(31,96,196,0.9)"}, "yAxis": {"unit": self.unit},
                 "tooltip": {"mode": "single", "yHistogram": true}, "legend": {"show": true},
             }),
-            Kind::Table | Kind::Traces => json!({"showHeader": true, "cellHeight": "sm"}),
+            Kind::Traces => json!({"showHeader": true, "cellHeight": "sm"}),
             Kind::Logs => json!({
                 "showTime": true, "sortOrder": "Descending", "wrapLogMessage": true, "prettifyLogMessage": false,
                 "enableLogDetails": true, "dedupStrategy": "none",
