@@ -128,18 +128,12 @@ impl Budget {
 
     /// One sentence; `series_cap` is where new models become `other`.
     pub fn sentence(&self, load: Load, series_cap: usize) -> String {
+        let Load { models, engines, gpus } = load;
+        let Self { agent, model, engine, gpu, model_most } = *self;
         format!(
-            "about {} for {} engines and {} GPUs with {} models, each with one kind of request: {} a model and kind \
-             (at most {}, and of {series_cap} of them), {} an engine, {} a GPU, {} else",
-            self.of(load),
-            load.engines,
-            load.gpus,
-            load.models,
-            self.model,
-            self.model_most,
-            self.engine,
-            self.gpu,
-            self.agent
+            "about {} in a scrape, with {models} model, {engines} engine and {gpus} GPUs: {model} for each model and kind \
+             of request (at most {model_most}, for at most {series_cap}), {engine} an engine, {gpu} a GPU, {agent} else",
+            self.of(load)
         )
     }
 }
@@ -172,6 +166,8 @@ mod tests {
         let budget = Budget::new(&Objectives::default());
         let load = Load { models: 2, engines: 1, gpus: 8 };
         assert_eq!(budget.of(load), budget.agent + 2 * budget.model + budget.engine + 8 * budget.gpu);
+        let said = budget.sentence(Load { gpus: 0, ..load }, 7);
+        assert!(said.contains("for at most 7)") && said.contains(&format!("{} a GPU", budget.gpu)), "{said}");
         assert!(budget.model_most > budget.model && budget.agent > 20 && budget.gpu > 50);
     }
 }
