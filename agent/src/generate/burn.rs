@@ -280,6 +280,7 @@ pub(super) fn cases(slo: &Slo) -> Vec<Case> {
             burn.long
         )
     };
+    let [fastest, ..] = &BURNS;
     let mut cases = Vec::new();
     for burn in &BURNS {
         let at = burn.factor * slo.budget();
@@ -287,7 +288,7 @@ pub(super) fn cases(slo: &Slo) -> Vec<Case> {
             cases.push(Case {
                 name: format!("{} of {model}, {word} a burn rate of {}", slo.kind.name(), burn.factor),
                 series: series(share),
-                at: if burn.long == "1h" { "1h" } else { "7h" }.to_owned(),
+                at: "1h".to_owned(),
                 alerts: firing(burn),
                 fires,
             });
@@ -298,6 +299,22 @@ pub(super) fn cases(slo: &Slo) -> Vec<Case> {
         series: series(1.0).into_iter().map(|(name, _)| (name, "0x30 1x30".to_owned())).collect(),
         at: "35m".to_owned(),
         alerts: format!("ALERTS{{alertname=\"{}\"}}", name(slo.kind)),
+        fires: 0,
+    });
+    let well_again = |(name, values): (String, String)| {
+        // An hour in which everything was bad, and then nothing.
+        let values = match values.as_str() {
+            good if good.starts_with("0+0.0x") => "0x60 0+1000x60".to_owned(),
+            bad if name.contains("500") => bad.replace("x500", "x60 60000x60"),
+            other => other.to_owned(),
+        };
+        (name, values)
+    };
+    cases.push(Case {
+        name: format!("{} of {model}, an outage that is over", slo.kind.name()),
+        series: series(1.0).into_iter().map(well_again).collect(),
+        at: "1h30m".to_owned(),
+        alerts: firing(fastest),
         fires: 0,
     });
     if let (Some(histogram), Some(_)) = (slo.kind.histogram(), slo.threshold) {

@@ -18,29 +18,54 @@ const MISSED: &str = "tachograph.cause";
 const SERVICE: &str = "tachograph";
 const QUEUE: &str = "/var/lib/otelcol/queue";
 
-/// All of them.
+/// Settings with their path and what is said of them.
+#[derive(Debug)]
+pub struct Document {
+    /// Below the folder that they are written to.
+    pub path: &'static str,
+    /// What stands at their top.
+    pub about: String,
+    /// The settings.
+    pub value: Value,
+    /// Whether they stand alone, or are added to others.
+    pub alone: bool,
+}
+
+/// The files.
 ///
 /// # Errors
 ///
 /// As [`yaml::file`].
 pub fn files(kit: &Kit) -> Result<Vec<File>, Error> {
+    documents(kit).iter().map(|document| yaml::file(document.path, &document.about, &document.value)).collect()
+}
+
+/// What is in them.
+pub fn documents(kit: &Kit) -> Vec<Document> {
     let written = "Written by `tachograph generate collector`.";
     let queue = format!("What cannot be delivered waits in {QUEUE}, also over a restart.");
-    let alone = format!("OTLP in; traces to Tempo, logs to Loki, metrics to Prometheus out.\n{queue}\n{written}");
-    let node =
-        format!("On a node: OTLP in, and on to the gateway; all spans of a trace to the same one.\n{queue}\n{written}");
+    let layout = kit.layout;
+    let alone =
+        |path, about: &str, value| Document { path, about: format!("{about}\n{queue}\n{written}"), value, alone: true };
     let gateway = format!(
         "The gateway of a fleet: it keeps every trace with an error and every one that missed an objective, and {KEPT} %\n\
-         of the rest. An exemplar may point to one that was not kept.\n{queue}\n{written}"
+         of the rest. An exemplar may point to one that was not kept."
     );
-    let layout = kit.layout;
-    let mut files = vec![
-        yaml::file("collector/collector.yaml", &alone, &settings(layout, Traces::All))?,
-        yaml::file("collector/node.yaml", &node, &forwarding(layout))?,
-        yaml::file("collector/gateway.yaml", &gateway, &settings(layout, Traces::Sampled))?,
+    let mut all = vec![
+        alone(
+            "collector/collector.yaml",
+            "OTLP in; traces to Tempo, logs to Loki, metrics to Prometheus out.",
+            settings(layout, Traces::All),
+        ),
+        alone(
+            "collector/node.yaml",
+            "On a node: OTLP in, and on to the gateway; all spans of a trace to the same one.",
+            forwarding(layout),
+        ),
+        alone("collector/gateway.yaml", &gateway, settings(layout, Traces::Sampled)),
     ];
-    files.extend(optional(kit)?);
-    Ok(files)
+    all.extend(optional(kit));
+    all
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -195,7 +220,7 @@ fn forwarding(layout: Layout) -> Value {
 }
 
 /// Pipelines of their own, so that each can be added to any of the settings by one more `--config`.
-fn optional(kit: &Kit) -> Result<[File; 3], Error> {
+fn optional(kit: &Kit) -> [Document; 3] {
     let about = |to: &str, variables: &str| {
         format!(
             "Off unless given as one more `--config` beside collector.yaml or gateway.yaml: a copy to {to}.\n\
@@ -237,28 +262,29 @@ fn optional(kit: &Kit) -> Result<[File; 3], Error> {
     };
     let langsmith = json!({"x-api-key": "${env:LANGSMITH_API_KEY}", "Langsmith-Project": "${env:LANGSMITH_PROJECT}"});
     let langfuse = json!({"Authorization": "Basic ${env:LANGFUSE_AUTH}"});
-    Ok([
-        yaml::file(
+    let more = |path, about, value| Document { path, about, value, alone: false };
+    [
+        more(
             "collector/optional/grafana-cloud.yaml",
-            &about(
+            about(
                 "Grafana Cloud, traces and logs by OTLP, the agent's metrics by remote write",
                 "GRAFANA_CLOUD_OTLP_ENDPOINT, GRAFANA_CLOUD_PROMETHEUS_URL,\n\
                  GRAFANA_CLOUD_OTLP_AUTH and GRAFANA_CLOUD_PROMETHEUS_AUTH (each `id:key` in base64)",
             ),
-            &grafana,
-        )?,
-        yaml::file(
+            grafana,
+        ),
+        more(
             "collector/optional/langsmith.yaml",
-            &about("LangSmith, traces", "LANGSMITH_API_KEY, LANGSMITH_PROJECT"),
-            &traces("langsmith", "https://api.smith.langchain.com/otel", &langsmith),
-        )?,
-        yaml::file(
+            about("LangSmith, traces", "LANGSMITH_API_KEY, LANGSMITH_PROJECT"),
+            traces("langsmith", "https://api.smith.langchain.com/otel", &langsmith),
+        ),
+        more(
             "collector/optional/langfuse.yaml",
-            &about(
+            about(
                 "Langfuse, traces",
                 "LANGFUSE_URL (https://cloud.langfuse.com), LANGFUSE_AUTH (`public:secret` in base64)",
             ),
-            &traces("langfuse", "${env:LANGFUSE_URL}/api/public/otel", &langfuse),
-        )?,
-    ])
+            traces("langfuse", "${env:LANGFUSE_URL}/api/public/otel", &langfuse),
+        ),
+    ]
 }
