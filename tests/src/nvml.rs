@@ -9,9 +9,20 @@ use std::path::PathBuf;
 pub fn install(library: &Path, scenario: &str) -> Result<()> {
     // Cargo leaves the stub beside each test, since the package depends on it.
     let stub = std::env::current_exe()?.with_file_name("libnvml_stub.so");
-    let mut beside = library.as_os_str().to_owned();
-    beside.push(".toml");
-    std::fs::write(PathBuf::from(beside), scenario)?;
+    std::fs::write(beside(library, ".toml"), scenario)?;
     std::fs::copy(&stub, library).with_context(|| stub.display().to_string())?;
     Ok(())
+}
+
+/// Another scenario for a stub that is at work, all at once.
+pub fn replace(library: &Path, scenario: &str) -> Result<()> {
+    let new = beside(library, ".new");
+    std::fs::write(&new, scenario)?;
+    Ok(std::fs::rename(new, beside(library, ".toml"))?)
+}
+
+fn beside(library: &Path, ending: &str) -> PathBuf {
+    let mut path = library.as_os_str().to_owned();
+    path.push(ending);
+    PathBuf::from(path)
 }

@@ -1,7 +1,8 @@
 //! Every expression of every rule, alias, alert and board, on a real Prometheus that scrapes the agent at work: each has data.
 //!
-//! The scenario has a bit of everything, GPUs that have had errors too. An alert that does not fire has no result, so
-//! of an alert each metric is asked for that it looks at, as it selects it. Weeks are filled in by promtool.
+//! While all is well, no panel is empty. Then comes a bit of everything, and a GPU with an error. An alert that does not fire has no result, so
+//! of an alert each metric is asked for that it looks at, as it selects it. Weeks are filled in by promtool. The aliases
+//! of vLLM's names are made from the page of a real one.
 
 use crate::kit;
 use crate::programs::Programs;
@@ -21,6 +22,10 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::io::Read as _;
+use std::io::Write as _;
+use std::net::Ipv4Addr;
+use std::net::TcpListener;
 use std::path::Path;
 use std::time::Duration;
 use tachograph::clock::Clock as _;
@@ -34,13 +39,13 @@ const EVERY: Duration = Duration::from_secs(1);
 const MODEL: &str = "standin";
 
 /// A GPU with everything that a board shows: load, heat, clocks held down, errors, a process of the engine.
-fn gpus(pid: u64) -> String {
+fn gpus(pid: u64, xids: &str) -> String {
     format!(
         "driver = \"580.95.05\"\n[[gpu]]\nuuid = \"GPU-0\"\nname = \"Stub H100\"\nmemory_total_bytes = 85520809984\n\
          memory_used_bytes = 70000000000\nutilization_percent = 87\nmemory_utilization_percent = 41\n\
          power_milliwatts = 600000\nenergy_millijoules = 5000000\ntemperature_celsius = 52\n\
          clocks_megahertz = [1755, 1750, 2619, 1500]\nclock_event_ns = [1500000000, 1, 2000000000, 3250000000, 5]\n\
-         xids = [31]\nprocess = [{{ pid = {pid}, memory_bytes = 60000000000 }}]\nload = {{ since_ns = 1 }}\n"
+         xids = [{xids}]\nprocess = [{{ pid = {pid}, memory_bytes = 60000000000 }}]\nload = {{ since_ns = 1 }}\n"
     )
 }
 
@@ -64,6 +69,34 @@ fn hastened(kit: &Path, ports: [(u16, u16); 2]) -> Result<()> {
         change(&kit.join(format!("rules/{rules}.yml")), &often)?;
     }
     Ok(())
+}
+
+/// Serves what a real vLLM said of itself, for as long as the test runs; on this port. The recorded page has no buckets,
+/// so each histogram gets the one that each has.
+fn vllm() -> Result<u16> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/engine_metrics/vllm-0.32.0-python.prom");
+    let mut page = String::new();
+    for line in std::fs::read_to_string(&file)?.lines() {
+        if let Some((name, rest)) = line.split_once("_count{").filter(|(name, _)| name.starts_with("vllm:")) {
+            let (labels, count) = rest.split_once('}').context("no labels")?;
+            for bound in ["1.5", "+Inf"] {
+                writeln!(page, "{name}_bucket{{{labels},le=\"{bound}\"}}{count}")?;
+            }
+        }
+        writeln!(page, "{line}")?;
+    }
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let port = listener.local_addr()?.port();
+    std::thread::spawn(move || {
+        for mut caller in listener.incoming().flatten() {
+            // A caller who has left wants no answer.
+            let _left = caller.read(&mut [0; 4096]).and_then(|_| {
+                let head = "HTTP/1.0 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\n\r\n";
+                caller.write_all(format!("{head}{page}").as_bytes())
+            });
+        }
+    });
+    Ok(port)
 }
 
 /// What was recorded a week ago, by promtool: the hourly figures of the trends.
@@ -92,7 +125,7 @@ fn fill_in(programs: &Programs, scratch: &Scratch) -> Result<()> {
 /// The selectors of an expression, as Prometheus' own parser finds them.
 fn selectors(prometheus: &Prometheus, expr: &str) -> Result<Vec<String>> {
     fn walk(node: &Value, found: &mut Vec<String>) {
-        if node["type"] == "vectorSelector" {
+        if matches!(node["type"].as_str(), Some("vectorSelector" | "matrixSelector")) {
             let matchers = node["matchers"].as_array().into_iter().flatten();
             let matchers = matchers.filter(|matcher| matcher["name"] != "__name__").map(|matcher| {
                 let text = |key: &str| matcher[key].as_str().unwrap_or_default();
@@ -161,7 +194,7 @@ const SAME: [(&str, &str); 6] = [
     ("sum(vllm:gpu_cache_usage_ratio)", "sum(vllm:kv_cache_usage_perc)"),
     ("sum(vllm_e2e_request_latency_seconds_count)", "sum(vllm:e2e_request_latency_seconds_count)"),
     ("sum(vllm:num_generation_tokens_total)", "sum(vllm:generation_tokens_total)"),
-    ("sum(fleet:tachograph_engines:count)", "1"),
+    ("sum(fleet:tachograph_engines:count)", "count(tachograph_engine_wedged)"),
     ("max(slo:tachograph_objective:ratio{slo=\"ttft\"})", "0.95"),
 ];
 
@@ -171,23 +204,38 @@ fn every_expression_has_data() -> Result<()> {
     let scratch = Scratch::new("evaluated")?;
     let mut standin = Standin::start(&programs.tools.python, &scratch, "plain", Wire::Plain)?;
     let library = scratch.file("libnvidia-ml.so.1");
-    nvml::install(&library, &gpus(standin.pid()))?;
-    let (settings, library) = (kit::settings(), library.to_str().context("a path that is no text")?);
+    nvml::install(&library, &gpus(standin.pid(), ""))?;
+    let (settings, path) = (kit::settings(), library.to_str().context("a path that is no text")?);
     let environment = [
         ("TACHOGRAPH_CONFIG", settings.to_str().context("a path that is no text")?),
-        ("TACHOGRAPH_NVML_LIBRARY", library),
+        ("TACHOGRAPH_NVML_LIBRARY", path),
         // There is no collector here.
         ("OTEL_SDK_DISABLED", "true"),
     ];
     let agent = Agent::start(&programs.tools.agent, &scratch, &environment)?;
     let kit = kit::generated(&programs, &scratch, "box")?;
-    hastened(&kit, [(9478, agent.port()), (8000, standin.port())])?;
+    hastened(&kit, [(9478, agent.port()), (8000, vllm()?)])?;
     fill_in(&programs, &scratch)?;
     let port = http::free_port()?;
     let prometheus = Prometheus::with(&programs, &scratch, &kit.join("prometheus.yml"), port)?;
 
-    let all = expressions(&prometheus, &kit)?;
     let mut seen = 0_u32;
+    let boards = kit::of_boards(&kit)?;
+    let mut empty = boards.iter().map(|(place, _)| place.clone()).collect::<BTreeSet<_>>();
+    let deadline = System.now().plus(SETTLES);
+    while !empty.is_empty() && System.now() < deadline {
+        seen += u32::try_from(standin.load(&scratch, "calm", seen)?.len())?;
+        std::thread::sleep(EVERY);
+        let silent = silent(&prometheus, &boards)?;
+        let shows = |place: &String| {
+            boards.iter().any(|(own, expr)| own == place && !silent.contains(&format!("{own}: {expr}")))
+        };
+        empty.retain(|place| !shows(place));
+    }
+    assert_eq!(empty, BTreeSet::new(), "panels that show nothing while all is well");
+
+    nvml::replace(&library, &gpus(standin.pid(), "31"))?;
+    let all = expressions(&prometheus, &kit)?;
     let mut left = all.iter().map(|(place, expr)| format!("{place}: {expr}")).collect::<BTreeSet<_>>();
     let deadline = System.now().plus(SETTLES);
     while !left.is_empty() && System.now() < deadline {
