@@ -10,6 +10,7 @@ use crate::discover::Change;
 use crate::discover::Closes;
 use crate::discover::Discover;
 use crate::engine::scrape;
+use crate::generate::budget;
 use crate::gpu;
 use crate::ident::Pid;
 use crate::ident::Role;
@@ -97,8 +98,11 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
 fn findings(config: &Config) -> Vec<Finding> {
     let mut findings = vec![kernel(), capabilities(), uprobes()];
     findings.extend(programs(config));
-    findings.extend(targets(config));
-    findings.push(gpus(config));
+    let (found, engines) = targets(config);
+    findings.extend(found);
+    let (found, gpus) = gpus(config);
+    findings.push(found);
+    findings.push(series(config, budget::Load { models: 1, engines: engines.max(1), gpus }));
     findings
 }
 
@@ -171,17 +175,26 @@ fn programs(config: &Config) -> Vec<Finding> {
     }
 }
 
-fn targets(config: &Config) -> Vec<Finding> {
+/// What this node costs Prometheus.
+fn series(config: &Config, load: budget::Load) -> Finding {
+    let budget = budget::Budget::new(&config.correlate.objectives);
+    found("series", State::Ok, budget.sentence(load, config.correlate.series_cap), None)
+}
+
+/// And how many engines there are.
+fn targets(config: &Config) -> (Vec<Finding>, usize) {
     let others = config.targets.iter().map(|rule| rule.select.clone()).collect();
     let mut discover = Discover::new(discover::Config { others }, Pid(std::process::id()));
     let appeared = |change| if let Change::Appeared(target) = change { Some(target) } else { None };
     let targets: Vec<discover::Target> = discover.pass().into_iter().filter_map(appeared).collect();
     if targets.is_empty() {
-        return vec![found("targets", State::Ok, "no engine runs now; one that starts is found", None)];
+        return (vec![found("targets", State::Ok, "no engine runs now; one that starts is found", None)], 0);
     }
     let asked =
         if config.scrape.enabled { engines::addresses(&targets.iter().collect::<Vec<_>>()) } else { Vec::new() };
-    targets.iter().map(target).chain(asked.iter().map(|target| metrics(config, target))).collect()
+    let engines: BTreeSet<_> = targets.iter().map(|target| target.engine).collect();
+    let findings = targets.iter().map(target).chain(asked.iter().map(|target| metrics(config, target)));
+    (findings.collect(), engines.len())
 }
 
 /// An engine that does not tell its own metrics is recorded like any other: only the comparison is missing.
@@ -235,21 +248,22 @@ fn target(target: &discover::Target) -> Finding {
     Finding { name: "targets", state, what, remedy }
 }
 
-fn gpus(config: &Config) -> Finding {
+/// And how many there are.
+fn gpus(config: &Config) -> (Finding, usize) {
     let nvml = config.nvml.clone();
     if !nvml.enabled {
-        return found("gpus", State::Ok, "switched off", None);
+        return (found("gpus", State::Ok, "switched off", None), 0);
     }
     let without = Some("requests are recorded without GPUs");
     let mut session = gpu::sampler::Session::new(&nvml);
     match session.step(System.now()) {
-        gpu::State::Absent { why } => found("gpus", State::Degraded, why, without),
+        gpu::State::Absent { why } => (found("gpus", State::Degraded, why, without), 0),
         gpu::State::Present { gpus, lost, .. } if gpus.is_empty() && lost.is_empty() => {
-            found("gpus", State::Ok, "NVML answers; it has no GPU", None)
+            (found("gpus", State::Ok, "NVML answers; it has no GPU", None), 0)
         }
         gpu::State::Present { driver, gpus, lost } => {
             let state = if lost.is_empty() { State::Ok } else { State::Degraded };
-            found("gpus", state, gpu_sentence(driver.as_deref(), &gpus, &lost), None)
+            (found("gpus", state, gpu_sentence(driver.as_deref(), &gpus, &lost), None), gpus.len() + lost.len())
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::engine::scrape;
 use crate::engine::scrape::Secret;
 use crate::export::otlp::llm::Calls;
 use crate::export::otlp::settings as otlp;
+use crate::generate;
 use crate::gpu;
 use clap::Args as _;
 use clap::FromArgMatches as _;
@@ -27,6 +28,8 @@ use std::time::Duration;
 pub mod partial;
 pub mod value;
 
+#[cfg(test)]
+mod generated;
 #[cfg(test)]
 mod tests;
 
@@ -76,6 +79,20 @@ pub enum Command {
         #[command(flatten)]
         flags: Flags,
     },
+    /// Write settings of the monitoring stack, made from the catalog of metrics and these settings.
+    Generate {
+        /// Which.
+        what: generate::What,
+        /// The folder; files in it are written over.
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+        /// Where the stack runs: on this machine, or in a Kubernetes cluster.
+        #[arg(long, default_value = "box")]
+        layout: generate::Layout,
+        /// Settings.
+        #[command(flatten)]
+        flags: Flags,
+    },
     /// Run a recorded file through everything behind the probes.
     Replay {
         /// The file.
@@ -114,6 +131,7 @@ impl Args {
             Command::Run { flags }
             | Command::Check { flags }
             | Command::Record { flags, .. }
+            | Command::Generate { flags, .. }
             | Command::Replay { flags, .. } => flags,
         }
     }
@@ -163,6 +181,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// What the correlator keeps and counts.
     pub correlate: correlate::state::Settings,
+    /// Which share of requests shall keep the objectives.
+    pub goals: generate::slo::Goals,
     /// Bytes of the ring; a power of two.
     pub ring_bytes: u32,
     /// Whether losses are kept one by one, which only tests read.
@@ -255,6 +275,7 @@ impl Config {
         let resource = sources.resource(&around.host)?;
         let all = above.or(file);
         let correlate = correlate::state::Settings::default();
+        let goals = all.slo.goals();
         Ok(Self {
             listen: all.listen.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 9478))),
             correlate: correlate::state::Settings {
@@ -267,6 +288,7 @@ impl Config {
                 },
                 users: all.prices.users.unwrap_or(correlate.users),
             },
+            goals,
             ring_bytes: all.ring_bytes.map_or(16 << 20, |bytes| bytes.0),
             keep_losses: all.keep_losses.unwrap_or(false),
             body_cap_bytes: all.body_cap_bytes.unwrap_or(16 << 20),
@@ -299,6 +321,20 @@ impl Config {
             discover_interval: value::duration(all.discover.interval_seconds, Duration::from_secs(5)),
             log: all.log.unwrap_or_else(|| "info".to_owned()),
         })
+    }
+}
+
+impl Config {
+    /// What `generate` makes its files of.
+    pub fn kit(&self, layout: generate::Layout) -> generate::Kit {
+        generate::Kit {
+            layout,
+            objectives: self.correlate.objectives.clone(),
+            goals: self.goals.clone(),
+            prices: self.correlate.prices.clone(),
+            port: self.listen.port(),
+            series_cap: self.correlate.series_cap,
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use tachograph::config;
 use tachograph::config::Args;
 use tachograph::config::Command;
 use tachograph::config::Config;
+use tachograph::generate;
 use tachograph::run;
 use tachograph::run::record::Content;
 use tracing_subscriber::EnvFilter;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
             let content = if with_content { Content::Kept } else { Content::Masked };
             run::record::record(&config, &out, seconds, content)
         }
+        Command::Generate { what, out, layout, .. } => generate::run(&config.kit(layout), what, &out),
         Command::Replay { file, .. } => run::replay::replay(&config, &file),
     };
     match done {

@@ -17,6 +17,13 @@ pub fn install(library: &Path, scenario: &str) -> Result<()> {
     Ok(())
 }
 
+/// Another scenario for a stub that is at work, all at once.
+pub fn replace(library: &Path, scenario: &str) -> Result<()> {
+    let new = beside(library, ".new");
+    std::fs::write(&new, scenario)?;
+    Ok(std::fs::rename(new, beside(library, ".toml"))?)
+}
+
 fn beside(library: &Path, suffix: &str) -> PathBuf {
     let mut name = library.as_os_str().to_owned();
     name.push(suffix);
@@ -56,19 +63,13 @@ impl Gpu {
     pub fn throttle(&mut self, on: bool) -> Result<()> {
         let seconds = (System.now().0 - self.since_ns) as f64 / 1e9;
         self.steps.push((seconds, if on { 1.0 } else { 0.5 }));
-        self.replace()
+        replace(Path::new(&self.library), &self.scenario())
     }
 
     /// It has a critical error.
     pub fn xid(&mut self, code: u64) -> Result<()> {
         self.xids.push(code);
-        self.replace()
-    }
-
-    fn replace(&self) -> Result<()> {
-        let (scenario, new) = (beside(Path::new(&self.library), ".toml"), beside(Path::new(&self.library), ".new"));
-        std::fs::write(&new, self.scenario())?;
-        Ok(std::fs::rename(new, scenario)?)
+        replace(Path::new(&self.library), &self.scenario())
     }
 
     fn scenario(&self) -> String {

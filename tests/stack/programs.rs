@@ -51,6 +51,27 @@ impl Programs {
         Command::new(self.folder.join("root/usr/bin/promtool"))
     }
 
+    /// Alertmanager's tool for checks.
+    pub(crate) fn amtool(&self) -> Command {
+        Command::new(self.folder.join("root/usr/bin/amtool"))
+    }
+
+    /// A program that no registry has: from the folder that `TACHOGRAPH_STACK_BIN` names, else from the PATH. Where it
+    /// is not there, that is said.
+    pub(crate) fn built(name: &str) -> Option<Command> {
+        let named = std::env::var_os("TACHOGRAPH_STACK_BIN").map(PathBuf::from);
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let found = named.into_iter().chain(std::env::split_paths(&path)).map(|folder| folder.join(name));
+        let found = found.into_iter().find(|program| program.is_file());
+        if found.is_none() {
+            #[expect(clippy::print_stdout, reason = "a program that is left out must be named")]
+            {
+                println!("left out: {name} is neither in TACHOGRAPH_STACK_BIN nor on the PATH");
+            }
+        }
+        found.map(Command::new)
+    }
+
     /// The OTLP receiver.
     pub(crate) fn rotel(&self) -> Result<Command> {
         let mut python = Command::new(self.folder.join("bin/python"));

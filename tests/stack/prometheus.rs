@@ -14,6 +14,7 @@ use anyhow::ensure;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::path::Path;
 use std::time::Duration;
 use tachograph::clock::Clock as _;
 use tachograph::clock::System;
@@ -28,7 +29,7 @@ const TTFT: &str = "gen_ai_server_time_to_first_token_seconds";
 type Table = BTreeMap<Vec<String>, f64>;
 
 /// A Prometheus that scrapes one agent.
-struct Prometheus {
+pub(crate) struct Prometheus {
     _running: Running,
     port: u16,
 }
@@ -41,6 +42,11 @@ impl Prometheus {
              scrape_configs:\n- job_name: tachograph\n  static_configs:\n  - targets: ['127.0.0.1:{agent}']\n"
         );
         std::fs::write(&config, text)?;
+        Self::with(programs, scratch, &config, port)
+    }
+
+    /// With these settings; what it stores lies in `tsdb`.
+    pub(crate) fn with(programs: &Programs, scratch: &Scratch, config: &Path, port: u16) -> Result<Self> {
         let mut command = programs.prometheus();
         command.arg(format!("--config.file={}", config.display()));
         command.arg(format!("--storage.tsdb.path={}", scratch.file("tsdb").display()));
@@ -51,7 +57,7 @@ impl Prometheus {
     }
 
     /// What its API says under `data`.
-    fn data(&self, path: &str) -> Result<Value> {
+    pub(crate) fn data(&self, path: &str) -> Result<Value> {
         let mut answer: Value = serde_json::from_str(&http::get(self.port, path)?)?;
         ensure!(answer["status"] == "success", "{path}: {answer}");
         Ok(answer["data"].take())
@@ -70,7 +76,7 @@ impl Prometheus {
     }
 }
 
-fn encoded(query: &str) -> String {
+pub(crate) fn encoded(query: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     query.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
 }

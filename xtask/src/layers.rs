@@ -19,7 +19,7 @@ const ROOMS: [(&str, &[&str]); 20] = [
     ("engine", &["clock", "ident", "vitals", "sys"]),
     ("correlate", &["request", "stream", "gpu", "engine", "clock", "ident", "vitals"]),
     ("export", &["correlate", "clock", "ident", "vitals"]),
-    ("kit", &["export"]),
+    ("generate", &["export", "correlate"]),
     ("ui", &["correlate", "clock", "ident", "vitals"]),
     ("serve", &["export", "ui", "correlate", "clock", "vitals"]),
     ("config", ANY),

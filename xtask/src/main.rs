@@ -85,6 +85,11 @@ enum Errand {
     },
     /// Compare the agent's readings of this machine's real GPUs with nvidia-smi's, and print what NVML costs.
     GpuCheck,
+    /// Start the monitoring stack on this machine, or end it: needs Docker or Podman with compose.
+    Stack {
+        /// Which.
+        order: stack::Order,
+    },
     /// Rewrite the golden files and what is generated from the catalog.
     Bless,
 }
@@ -106,6 +111,7 @@ fn main() -> ExitCode {
         Errand::RecordFixtures { version, page: true } => fixtures::record_page(&version),
         Errand::RecordFixtures { version, page: false } => fixtures::record(&version),
         Errand::GpuCheck => gpu_check::run(),
+        Errand::Stack { order } => stack::obey(order),
         Errand::Bless => suites::bless(),
     };
     match done {

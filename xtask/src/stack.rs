@@ -1,7 +1,9 @@
 //! Debian's archive and PyPI in; the real programs that the suite `stack` runs against the agent out.
 //!
-//! Prometheus and llama-server come from Debian's unstable suite, whatever runs here: its packages are
+//! Prometheus, Alertmanager and llama-server come from Debian's unstable suite, whatever runs here: its packages are
 //! unpacked with all they need into a root of their own, and nothing of the system changes.
+//!
+//! Also the errand that starts the whole stack where containers can run.
 
 use crate::debian;
 use crate::setup;
@@ -12,6 +14,8 @@ use crate::step::run;
 use crate::step::step;
 use anyhow::Context as _;
 use anyhow::Result;
+pub(crate) use containers::Order;
+pub(crate) use containers::obey;
 use std::fs;
 use std::hash::DefaultHasher;
 use std::hash::Hash as _;
@@ -21,7 +25,9 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
 
-const PACKAGES: [&str; 3] = ["llama.cpp-tools", "prometheus", "promtool"];
+mod containers;
+
+const PACKAGES: [&str; 4] = ["llama.cpp-tools", "prometheus", "prometheus-alertmanager", "promtool"];
 const KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 const ARCHIVE: &str = "http://deb.debian.org/debian";
 
@@ -42,7 +48,7 @@ pub(crate) fn environment() -> Result<PathBuf> {
                 rotel(python)
             })?;
             let unpacked = folder.join("root");
-            step("Prometheus and llama-server", || unpack(&folder.join("apt"), &unpacked))?;
+            step("Prometheus, Alertmanager and llama-server", || unpack(&folder.join("apt"), &unpacked))?;
             step("tiny model", || {
                 run(Command::new(python).arg(tests.join("tiny_gguf.py")).arg(unpacked.join("model.gguf")))
             })

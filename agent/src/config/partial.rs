@@ -3,6 +3,7 @@
 use crate::config::value::Level;
 use crate::config::value::LlmCalls;
 use crate::config::value::ModelSlo;
+use crate::config::value::Portion;
 use crate::config::value::RingBytes;
 use crate::config::value::Seconds;
 use crate::config::value::Share;
@@ -15,6 +16,8 @@ use crate::correlate::slo::Objectives;
 use crate::export::otlp::settings::Partial as Collector;
 use crate::export::otlp::settings::TIMEOUT;
 use crate::export::otlp::share::Shares;
+use crate::generate::slo::Goal;
+use crate::generate::slo::Goals;
 use clap::Args;
 use serde::Deserialize;
 use std::net::SocketAddr;
@@ -105,7 +108,13 @@ pub struct Slo {
     /// Whether a failure of the server is a miss [default: true where a time is set]
     #[arg(id = "slo-errors", long, value_name = "BOOL")]
     pub errors: Option<bool>,
-    /// Other limits for one model: model=NAME and any of ttft_seconds, tpot_seconds, duration_seconds, errors; several by `;`
+    /// The share of requests that shall keep these times, for what `generate` makes [default: 0.95]
+    #[arg(id = "slo-objective", long, value_name = "SHARE")]
+    pub objective: Option<Share>,
+    /// The share of requests that shall not fail, for what `generate` makes [default: 0.995]
+    #[arg(id = "slo-availability", long, value_name = "SHARE")]
+    pub availability: Option<Share>,
+    /// Other limits for one model: model=NAME and any of ttft_seconds, tpot_seconds, duration_seconds, errors, objective, availability; several by `;`
     #[arg(id = "slo-models", long, value_name = "KEY=VALUE,…", value_delimiter = ';')]
     pub models: Option<Vec<ModelSlo>>,
 }
@@ -147,19 +156,19 @@ pub struct Otlp {
 pub struct Logs {
     /// Share with a log of requests that ended well and missed no objective [default: 1]
     #[arg(id = "logs-ok", long, value_name = "SHARE")]
-    pub ok: Option<Share>,
+    pub ok: Option<Portion>,
     /// The same of requests that ended well and missed an objective [default: 1]
     #[arg(id = "logs-slow", long, value_name = "SHARE")]
-    pub slow: Option<Share>,
+    pub slow: Option<Portion>,
     /// The same of refused requests, status 4xx [default: 1]
     #[arg(id = "logs-refused", long, value_name = "SHARE")]
-    pub refused: Option<Share>,
+    pub refused: Option<Portion>,
     /// The same of requests whose caller left [default: 1]
     #[arg(id = "logs-cancelled", long, value_name = "SHARE")]
-    pub cancelled: Option<Share>,
+    pub cancelled: Option<Portion>,
     /// The same of requests that the server failed [default: 1]
     #[arg(id = "logs-error", long, value_name = "SHARE")]
-    pub error: Option<Share>,
+    pub error: Option<Portion>,
 }
 
 /// NVML.
@@ -223,6 +232,8 @@ impl Partial {
                 tpot_seconds: self.slo.tpot_seconds.or(other.slo.tpot_seconds),
                 duration_seconds: self.slo.duration_seconds.or(other.slo.duration_seconds),
                 errors: self.slo.errors.or(other.slo.errors),
+                objective: self.slo.objective.or(other.slo.objective),
+                availability: self.slo.availability.or(other.slo.availability),
                 models: self.slo.models.or(other.slo.models),
             },
             otlp: Otlp {
@@ -264,6 +275,14 @@ impl Partial {
 }
 
 impl Slo {
+    /// Which share shall keep them; of two that name one model the last counts.
+    pub fn goals(&self) -> Goals {
+        let all =
+            Goal { latency: self.objective.map(Share::number), availability: self.availability.map(Share::number) };
+        let models = self.models.iter().flatten();
+        Goals { all, models: models.map(|slo| (slo.model.clone(), slo.goal)).collect() }
+    }
+
     /// As objectives; of two that name one model the last counts.
     pub fn objectives(self) -> Objectives {
         let all = Objective {
@@ -273,7 +292,7 @@ impl Slo {
             errors: self.errors,
         };
         let models = self.models.unwrap_or_default().into_iter();
-        Objectives { all, models: models.map(|ModelSlo { model, objective }| (model, objective)).collect() }
+        Objectives { all, models: models.map(|ModelSlo { model, objective, .. }| (model, objective)).collect() }
     }
 }
 
@@ -282,7 +301,7 @@ impl Logs {
     pub fn shares(&self) -> Shares {
         let Self { ok, slow, refused, cancelled, error } = self;
         let [ok, slow, refused, cancelled, error] =
-            [ok, slow, refused, cancelled, error].map(|share| share.map_or(1.0, Share::number));
+            [ok, slow, refused, cancelled, error].map(|share| share.map_or(1.0, Portion::number));
         Shares { ok, slow, refused, cancelled, error }
     }
 }

@@ -10,6 +10,8 @@ use crate::config::exit_code;
 use crate::config::value::Level;
 use crate::correlate::slo::Objective;
 use crate::discover::Select;
+use crate::generate::Layout;
+use crate::generate::What;
 use crate::ident::EngineKind;
 use crate::ident::Pid;
 use std::io::ErrorKind;
@@ -79,10 +81,13 @@ ttft_seconds = 0.2
 tpot_seconds = 0.1
 duration_seconds = 30
 errors = false
+objective = 0.9
+availability = 0.99
 [[slo.models]]
 model = "big"
 ttft_seconds = 2
 errors = true
+objective = 0.97
 [[targets]]
 exe = "llama-server"
 name = "llama"
@@ -123,6 +128,8 @@ fn the_file_sets_everything() {
     };
     assert_eq!(limits("small"), ([0.2, 0.1, 30.0], Some(false)));
     assert_eq!(limits("big"), ([2.0, 0.1, 30.0], Some(true)));
+    let goals = |model| (config.goals.of(model).latency(), config.goals.of(model).availability());
+    assert_eq!((goals("small"), goals("big")), ((0.9, 0.99), (0.97, 0.99)));
     assert_eq!(config.targets[0].select, Select::Exe("llama-server".to_owned()));
     assert_eq!((config.targets[0].kind, config.targets[0].name.as_deref()), (EngineKind::Other, Some("llama")));
     assert_eq!((&config.targets[1].select, config.targets[1].kind), (&Select::Port(30_000), EngineKind::Vllm));
@@ -140,7 +147,7 @@ fn the_file_sets_everything() {
 fn variables_and_flags_take_lists() {
     let env = [
         ("TACHOGRAPH_TARGET", "exe=a,name=b;pid=7"),
-        ("TACHOGRAPH_SLO_MODELS", "model=a,ttft_seconds=2;model=b,errors=false"),
+        ("TACHOGRAPH_SLO_MODELS", "model=a,ttft_seconds=2,objective=0.9;model=b,errors=false"),
     ];
     let config = load(&["--slo-duration-seconds", "8", "--nvml-enabled=false"], &env, None).unwrap();
     assert_eq!(config.targets.len(), 2);
@@ -149,6 +156,7 @@ fn variables_and_flags_take_lists() {
     let (a, b) = (of("a"), of("b"));
     assert_eq!((a.ttft_seconds, a.duration_seconds, a.errors), (Some(2.0), Some(8.0), None));
     assert_eq!((b.ttft_seconds, b.duration_seconds, b.errors), (None, Some(8.0), Some(false)));
+    assert_eq!((config.goals.of("a").latency(), config.goals.of("b").latency()), (0.9, 0.95));
     assert!(!config.nvml.enabled);
 }
 
@@ -163,6 +171,8 @@ fn a_bad_file_is_named_with_key_and_line() {
         ("listen = 'here'", ["line 1", "listen"]),
         ("[scrape]\ninterval_seconds = 0", ["line 2", "above 0"]),
         ("[slo]\nttft_seconds = -1", ["line 2", "above 0"]),
+        ("[slo]\nobjective = 95", ["line 2", "below 1"]),
+        ("[[slo.models]]\nmodel = 'a'\navailability = 1", ["line 3", "below 1"]),
         ("[[slo.models]]\nerrors = true", ["line 1", "which model"]),
         ("[[targets]]\nexe = 'a'\npid = 1", ["line 1", "exactly one of"]),
         ("[[targets]]\npid = 1\nengine = 'tgi'", ["line 1", "`tgi`"]),
@@ -184,6 +194,8 @@ fn a_bad_variable_or_flag_is_named() {
         ("TACHOGRAPH_OTLP_INTERVAL_SECONDS", "often", "not a number of seconds"),
         ("TACHOGRAPH_TARGET", "exec=a", "`exec` is none of"),
         ("TACHOGRAPH_SLO_MODELS", "model=a,itl=1", "`itl` is none of"),
+        ("TACHOGRAPH_SLO_AVAILABILITY", "99.5", "not a share"),
+        ("TACHOGRAPH_SLO_MODELS", "model=a,objective=2", "not a share"),
         ("TACHOGRAPH_LEVEL", "all", "invalid value 'all'"),
         ("TACHOGRAPH_OTLP_PROTOCOL", "ftp", "neither grpc nor"),
     ] {
@@ -225,6 +237,8 @@ fn commands_are_read() {
     assert_eq!(record.flags().settings.level, Some(Level::Head));
     assert!(matches!(read(&["replay", "tape"]).unwrap().command, Command::Replay { .. }));
     assert!(matches!(read(&["check"]).unwrap().command, Command::Check { .. }));
+    let generate = read(&["generate", "alerts", "--out", "a", "--layout", "cluster"]).unwrap();
+    assert!(matches!(generate.command, Command::Generate { what: What::Alerts, layout: Layout::Cluster, .. }));
     assert_eq!(exit_code(&read(&["run", "--nonsense"]).unwrap_err()), EXIT_USAGE);
     assert_eq!(exit_code(&read(&["--help"]).unwrap_err()), 0);
     assert_eq!(exit_code(&read(&[]).unwrap_err()), EXIT_USAGE);

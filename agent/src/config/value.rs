@@ -3,6 +3,7 @@
 use crate::correlate::slo::Objective;
 use crate::discover::Select;
 use crate::export::otlp::llm::Calls;
+use crate::generate::slo::Goal;
 use crate::ident::EngineKind;
 use crate::ident::Pid;
 use serde::Deserialize;
@@ -62,7 +63,7 @@ impl Seconds {
     }
 }
 
-/// A share, 0 to 1.
+/// A share of requests, above 0 and below 1.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 #[serde(try_from = "f64")]
 pub struct Share(f64);
@@ -71,7 +72,7 @@ impl TryFrom<f64> for Share {
     type Error = &'static str;
 
     fn try_from(share: f64) -> Result<Self, Self::Error> {
-        if (0.0..=1.0).contains(&share) { Ok(Self(share)) } else { Err("not a share from 0 to 1") }
+        if share > 0.0 && share < 1.0 { Ok(Self(share)) } else { Err("not a share above 0 and below 1") }
     }
 }
 
@@ -79,11 +80,39 @@ impl FromStr for Share {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        text.parse::<f64>().map_err(|_bad| "not a share from 0 to 1")?.try_into()
+        text.parse::<f64>().map_err(|_bad| "not a share above 0 and below 1")?.try_into()
     }
 }
 
 impl Share {
+    /// As a plain number.
+    pub fn number(self) -> f64 {
+        self.0
+    }
+}
+
+/// A part of all, 0 to 1.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(try_from = "f64")]
+pub struct Portion(f64);
+
+impl TryFrom<f64> for Portion {
+    type Error = &'static str;
+
+    fn try_from(portion: f64) -> Result<Self, Self::Error> {
+        if (0.0..=1.0).contains(&portion) { Ok(Self(portion)) } else { Err("not a share from 0 to 1") }
+    }
+}
+
+impl FromStr for Portion {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse::<f64>().map_err(|_bad| "not a share from 0 to 1")?.try_into()
+    }
+}
+
+impl Portion {
     /// As a plain number.
     pub fn number(self) -> f64 {
         self.0
@@ -122,6 +151,8 @@ pub struct ModelSlo {
     pub model: String,
     /// What is set for it.
     pub objective: Objective,
+    /// Which share must keep it.
+    pub goal: Goal,
 }
 
 /// As the file has it.
@@ -133,6 +164,8 @@ struct WrittenSlo {
     tpot_seconds: Option<Seconds>,
     duration_seconds: Option<Seconds>,
     errors: Option<bool>,
+    objective: Option<Share>,
+    availability: Option<Share>,
 }
 
 impl TryFrom<WrittenSlo> for ModelSlo {
@@ -145,8 +178,12 @@ impl TryFrom<WrittenSlo> for ModelSlo {
             duration_seconds: written.duration_seconds.map(Seconds::number),
             errors: written.errors,
         };
+        let goal = Goal {
+            latency: written.objective.map(Share::number),
+            availability: written.availability.map(Share::number),
+        };
         let model = written.model.filter(|model| !model.is_empty()).ok_or("which model is not said")?;
-        Ok(Self { model, objective })
+        Ok(Self { model, objective, goal })
     }
 }
 
@@ -159,18 +196,22 @@ impl FromStr for ModelSlo {
         for item in text.split(',') {
             let (key, value) = item.split_once('=').ok_or_else(|| format!("`{item}` is not key=value"))?;
             let seconds = || value.parse().map(Some).map_err(|bad| format!("{key} `{value}` is {bad}"));
+            let share = || value.parse().map(Some).map_err(|bad| format!("{key} `{value}` is {bad}"));
             match key {
                 "model" => written.model = Some(value.to_owned()),
                 "ttft_seconds" => written.ttft_seconds = seconds()?,
                 "tpot_seconds" => written.tpot_seconds = seconds()?,
                 "duration_seconds" => written.duration_seconds = seconds()?,
+                "objective" => written.objective = share()?,
+                "availability" => written.availability = share()?,
                 "errors" => {
                     let errors = value.parse().map_err(|_bad| format!("errors `{value}` is no bool"))?;
                     written.errors = Some(errors);
                 }
                 _ => {
                     return Err(format!(
-                        "`{key}` is none of model, ttft_seconds, tpot_seconds, duration_seconds, errors"
+                        "`{key}` is none of model, ttft_seconds, tpot_seconds, duration_seconds, errors, objective, \
+                         availability"
                     ));
                 }
             }
