@@ -4,9 +4,12 @@
 #![expect(clippy::float_cmp, reason = "counts and copied values are exact, or wrong")]
 
 mod caller;
+mod chain;
 mod evaluated;
 mod kit;
 mod llama;
 mod otlp;
+mod outage;
 mod programs;
 mod prometheus;
+mod whole;

@@ -139,7 +139,8 @@ fn is_of_a_request(labels: &Value, value: f64, requests: &[Value], field: &str) 
     Ok(())
 }
 
-fn stored_exemplars(prometheus: &Prometheus, requests: &[Value], metric: &str, field: &str) -> Result<()> {
+/// The exemplars of a histogram, from the time of these requests.
+fn stored(prometheus: &Prometheus, requests: &[Value], metric: &str) -> Result<Vec<Value>> {
     let seconds = |request: &Value| request["end_unix_nano"].as_u64().map(|at| at / 1_000_000_000);
     let ends: Vec<u64> = requests.iter().filter_map(seconds).collect();
     let (first, last) = (ends.iter().min().context("no request")?, ends.iter().max().context("no request")?);
@@ -147,9 +148,18 @@ fn stored_exemplars(prometheus: &Prometheus, requests: &[Value], metric: &str, f
     let path = format!("/api/v1/query_exemplars?query={query}&start={}&end={}", first - 60, last + 60);
     let data = prometheus.data(&path)?;
     let series = data.as_array().context("no series with exemplars")?;
-    let exemplars: Vec<&Value> = series.iter().filter_map(|one| one["exemplars"].as_array()).flatten().collect();
+    Ok(series.iter().filter_map(|one| one["exemplars"].as_array()).flatten().cloned().collect())
+}
+
+/// The labels of those exemplars.
+pub(crate) fn exemplars(prometheus: &Prometheus, requests: &[Value], metric: &str) -> Result<Vec<Value>> {
+    Ok(stored(prometheus, requests, metric)?.into_iter().map(|mut exemplar| exemplar["labels"].take()).collect())
+}
+
+fn stored_exemplars(prometheus: &Prometheus, requests: &[Value], metric: &str, field: &str) -> Result<()> {
+    let exemplars = stored(prometheus, requests, metric)?;
     assert!(!exemplars.is_empty(), "{metric}");
-    for exemplar in exemplars {
+    for exemplar in &exemplars {
         let value = exemplar["value"].as_str().and_then(|value| value.parse().ok()).context("no value")?;
         is_of_a_request(&exemplar["labels"], value, requests, field)?;
     }
