@@ -10,16 +10,8 @@ use anyhow::Context as _;
 use anyhow::Result;
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Read as _;
-use std::io::Write as _;
-use std::net::Ipv4Addr;
-use std::net::TcpListener;
-use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::time::Duration;
 
 const START: Duration = Duration::from_mins(1);
@@ -46,15 +38,11 @@ impl Kit {
             ("/var/lib/otelcol/queue", place("queue")),
             ("/var/tempo", place("tempo")),
             (" /loki", format!(" {}", place("loki"))),
-            ("/etc/alertmanager/secrets", place("secrets")),
             ("scrape_interval: 15s", "scrape_interval: 500ms".to_owned()),
             ("scrape_timeout: 10s", "scrape_timeout: 500ms".to_owned()),
             ("  interval: 30s\n", "  interval: 1s\n".to_owned()),
-            ("group_wait: 30s", "group_wait: 1s".to_owned()),
-            ("group_wait: 10s", "group_wait: 1s".to_owned()),
-            ("group_interval: 5m", "group_interval: 1s".to_owned()),
         ];
-        for file in ["prometheus.yml", "alertmanager.yml", "collector/collector.yaml", "loki.yaml", "tempo.yaml"]
+        for file in ["prometheus.yml", "collector/collector.yaml", "loki.yaml", "tempo.yaml"]
             .map(|name| this.folder.join(name))
             .into_iter()
             .chain(fs::read_dir(this.folder.join("rules"))?.filter_map(|file| Some(file.ok()?.path())))
@@ -72,26 +60,9 @@ impl Kit {
         self.ports.get(&own).copied().unwrap_or(own)
     }
 
-    /// Changes one file's text.
-    pub(crate) fn change(&self, file: &str, from: &str, to: &str) -> Result<()> {
-        let path = self.folder.join(file);
-        let text = fs::read_to_string(&path)?;
-        anyhow::ensure!(text.contains(from), "{file} has no `{from}`");
-        Ok(fs::write(path, text.replace(from, to))?)
-    }
-
     /// Prometheus with the kit's rules.
     pub(crate) fn prometheus(&self, programs: &Programs, scratch: &Scratch) -> Result<Prometheus> {
         Prometheus::with(programs, scratch, &self.folder.join("prometheus.yml"), self.port(9090))
-    }
-
-    /// Alertmanager with the kit's routes.
-    pub(crate) fn alertmanager(&self, programs: &Programs, scratch: &Scratch) -> Result<Running> {
-        let mut command = programs.alertmanager();
-        command.arg(format!("--config.file={}", self.folder.join("alertmanager.yml").display()));
-        command.arg(format!("--storage.path={}", scratch.file("alertmanager").display()));
-        command.arg(format!("--web.listen-address=127.0.0.1:{}", self.port(9093))).arg("--cluster.listen-address=");
-        self.start("alertmanager", command, scratch, 9093, "/-/ready")
     }
 
     /// One of the programs that no registry has, with the kit's settings; `None` where it is not there.
@@ -145,72 +116,6 @@ fn with_ports(text: &str, ports: &BTreeMap<u16, u16>) -> String {
         rest = after;
     }
     out + rest
-}
-
-/// Takes what is posted to it, as PagerDuty and Slack would.
-pub(crate) struct Hook {
-    port: u16,
-    got: Arc<Mutex<Vec<(String, String)>>>,
-}
-
-impl Hook {
-    /// Listens for as long as the test runs.
-    pub(crate) fn start() -> Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-        let this = Self { port: listener.local_addr()?.port(), got: Arc::default() };
-        let got = Arc::clone(&this.got);
-        std::thread::spawn(move || {
-            for mut caller in listener.incoming().flatten() {
-                let mut bytes = Vec::new();
-                let mut piece = vec![0; 65_536];
-                let whole = |bytes: &[u8]| {
-                    let text = String::from_utf8_lossy(bytes).into_owned();
-                    let (head, body) = text.split_once("\r\n\r\n")?;
-                    let length = head
-                        .lines()
-                        .find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
-                    (body.len() >= length.unwrap_or(0))
-                        .then(|| (head.lines().next().unwrap_or_default().to_owned(), body.to_owned()))
-                };
-                while let Ok(read) = caller.read(&mut piece) {
-                    bytes.extend_from_slice(piece.get(..read).unwrap_or_default());
-                    if let Some(post) = whole(&bytes) {
-                        got.lock().unwrap_or_else(PoisonError::into_inner).push(post);
-                        break;
-                    }
-                    if read == 0 {
-                        break;
-                    }
-                }
-                // PagerDuty says 202, Slack says ok; both take 202 with this.
-                let _left =
-                    caller.write_all(b"HTTP/1.1 202 Accepted\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok");
-            }
-        });
-        Ok(this)
-    }
-
-    /// Its address below which paths tell who was meant.
-    pub(crate) fn url(&self, path: &str) -> String {
-        format!("http://127.0.0.1:{}/{path}", self.port)
-    }
-
-    /// What came to a path so far.
-    pub(crate) fn got(&self, path: &str) -> Vec<String> {
-        let got = self.got.lock().unwrap_or_else(PoisonError::into_inner);
-        let meant = |head: &String| head.starts_with(&format!("POST /{path}"));
-        got.iter().filter(|(head, _)| meant(head)).map(|(_, body)| body.clone()).collect()
-    }
-}
-
-/// Writes the kit's secrets: the two ways lead to this hook.
-pub(crate) fn secrets(kit: &Kit, scratch: &Scratch, hook: &Hook) -> Result<()> {
-    let folder: &Path = &scratch.file("secrets");
-    fs::create_dir_all(folder)?;
-    fs::write(folder.join("slack_url"), hook.url("slack"))?;
-    fs::write(folder.join("pagerduty_routing_key"), "0123456789abcdef0123456789abcdef")?;
-    let key = "    routing_key_file:";
-    kit.change("alertmanager.yml", key, &format!("    url: {}\n{key}", hook.url("pagerduty")))
 }
 
 #[test]

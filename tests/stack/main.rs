@@ -9,7 +9,6 @@ mod evaluated;
 mod kit;
 mod llama;
 mod otlp;
-mod outage;
 mod programs;
 mod prometheus;
 mod whole;

@@ -72,16 +72,6 @@ impl Programs {
         found.map(Command::new)
     }
 
-    /// Alertmanager, which has to find its templates below the root that it was unpacked into; the files of tests are
-    /// where they are.
-    pub(crate) fn alertmanager(&self) -> Command {
-        let script = r#"mkdir -p "$0$1" && mount --bind "$1" "$0$1" && root=$0 && shift && exec chroot "$root" "$@""#;
-        let mut command = Command::new("unshare");
-        command.args(["--mount", "sh", "-c", script]).arg(self.folder.join("root")).arg(std::env::temp_dir());
-        command.arg("/usr/bin/prometheus-alertmanager");
-        command
-    }
-
     /// The OTLP receiver.
     pub(crate) fn rotel(&self) -> Result<Command> {
         let mut python = Command::new(self.folder.join("bin/python"));
