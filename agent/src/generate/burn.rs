@@ -159,6 +159,11 @@ pub const fn name(kind: Kind) -> &'static str {
     }
 }
 
+/// For people.
+fn rounded(number: f64) -> f64 {
+    (number * 1e3).round() / 1e3
+}
+
 /// The alert for an objective that the agents do not count.
 pub const NOT_MEASURED: &str = "LLMSLONotMeasured";
 
@@ -186,14 +191,16 @@ fn alerts(slo: &Slo) -> Vec<Rule> {
                 "description",
                 format!(
                     "The objective is {}. {{{{ $value | humanizePercentage }}}} of the requests of the last {} missed it, \
-                     and as many of the last {}: after {} at this rate {} of the budget of 30 days are gone. (5 % of it \
-                     in 1 h would be a burn rate of 36; this objective can reach {:.4}.)",
+                     and over the last {} it was also more than {} %: at that rate {} of the budget of 30 days are gone \
+                     when {} have passed. (5 % of it in 1 h, as often asked for, is a burn rate of 36; this objective can \
+                     reach {}.)",
                     slo.words(),
                     burn.short,
                     burn.long,
-                    burn.long,
+                    rounded(100.0 * burn.factor * slo.budget()),
                     burn.spent,
-                    slo.most(),
+                    burn.long,
+                    rounded(slo.most()),
                 ),
             ),
             ("runbook_url", runbook::url(name(slo.kind))),
