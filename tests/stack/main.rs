@@ -7,5 +7,6 @@ mod evaluated;
 mod kit;
 mod llama;
 mod otlp;
+mod outage;
 mod programs;
 mod prometheus;
