@@ -172,7 +172,7 @@ fn expressions(prometheus: &Prometheus, kit: &Path) -> Result<Vec<(String, Strin
 }
 
 /// Values as of now; what is not a number is no value.
-fn values(prometheus: &Prometheus, expr: &str) -> Result<Vec<f64>> {
+pub(crate) fn values(prometheus: &Prometheus, expr: &str) -> Result<Vec<f64>> {
     let data = prometheus.data(&format!("/api/v1/query?query={}", encoded(expr)))?;
     let rows = data["result"].as_array().context("no result")?;
     let value = |row: &Value| row["value"][1].as_str()?.parse::<f64>().ok().filter(|value| value.is_finite());

@@ -10,3 +10,4 @@ mod otlp;
 mod outage;
 mod programs;
 mod prometheus;
+mod stored;

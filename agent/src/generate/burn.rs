@@ -15,7 +15,9 @@ use crate::generate::rules::Rules;
 use crate::generate::rules::or_none_of;
 use crate::generate::rules::record;
 use crate::generate::runbook;
+use crate::generate::slo;
 use crate::generate::slo::Kind;
+use crate::generate::slo::Models;
 use crate::generate::slo::Slo;
 use crate::generate::yaml;
 use std::collections::BTreeMap;
@@ -253,8 +255,9 @@ const A_MINUTE: f64 = 1_000.0;
 /// Each alert of an objective once with a little more than it fires at, once with a little less.
 pub(super) fn cases(slo: &Slo) -> Vec<Case> {
     let model = match &slo.models {
-        crate::generate::slo::Models::One(name) => name.clone(),
-        crate::generate::slo::Models::AllBut(_) => "a".to_owned(),
+        Models::One(name) => slo::quoted(name),
+        // No engine serves a model of this name, so it is none of the others.
+        Models::AllBut(_) => "any other".to_owned(),
     };
     let series = |share: f64| {
         let base = format!("gen_ai_request_model=\"{model}\",node=\"n\"");
