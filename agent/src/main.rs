@@ -42,6 +42,7 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.is::<ObjectError>() => complain(EXIT_KERNEL, &error),
+        Err(error) if error.is::<generate::Error>() => complain(config::EXIT_USAGE, &error),
         Err(error) => complain(1, &error),
     }
 }

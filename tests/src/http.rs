@@ -14,18 +14,25 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The body of a 200 answer; any other answer is an error.
 pub fn get(port: u16, path: &str) -> Result<String> {
-    ask(port, "GET", path)
+    ask(port, "GET", path, "")
 }
 
 /// The same of a POST without a body.
 pub fn post(port: u16, path: &str) -> Result<String> {
-    ask(port, "POST", path)
+    ask(port, "POST", path, "")
 }
 
-fn ask(port: u16, method: &str, path: &str) -> Result<String> {
+/// The same of a POST with JSON.
+pub fn post_json(port: u16, path: &str, json: &str) -> Result<String> {
+    ask(port, "POST", path, json)
+}
+
+fn ask(port: u16, method: &str, path: &str, json: &str) -> Result<String> {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
     stream.set_read_timeout(Some(PATIENCE))?;
-    write!(stream, "{method} {path} HTTP/1.0\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n")?;
+    let kind = if json.is_empty() { "" } else { "Content-Type: application/json\r\n" };
+    let length = json.len();
+    write!(stream, "{method} {path} HTTP/1.0\r\nHost: localhost\r\n{kind}Content-Length: {length}\r\n\r\n{json}")?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     let (head, body) = answer.split_once("\r\n\r\n").context("an answer without a head")?;

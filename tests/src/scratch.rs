@@ -16,8 +16,13 @@ pub struct Scratch(PathBuf);
 impl Scratch {
     /// Makes one below the system's directory for temporary files.
     pub fn new(name: &str) -> Result<Self> {
+        Self::below(&std::env::temp_dir(), name)
+    }
+
+    /// Makes one below another directory.
+    pub fn below(folder: &Path, name: &str) -> Result<Self> {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("tachograph-{name}-{}-{number}", std::process::id()));
+        let path = folder.join(format!("tachograph-{name}-{}-{number}", std::process::id()));
         std::fs::create_dir_all(&path).with_context(|| path.display().to_string())?;
         Ok(Self(path))
     }

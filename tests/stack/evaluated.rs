@@ -50,12 +50,7 @@ fn gpus(pid: u64, xids: &str) -> String {
 }
 
 /// The kit's own files with the ports of this run, evaluated so often that a test need not wait.
-fn hastened(kit: &Path, ports: [(u16, u16); 2]) -> Result<()> {
-    let change = |file: &Path, changes: &[(String, String)]| -> Result<()> {
-        let text = std::fs::read_to_string(file)?;
-        let changed = changes.iter().fold(text, |text, (from, to)| text.replace(from, to));
-        Ok(std::fs::write(file, changed)?)
-    };
+pub(crate) fn hastened(kit: &Path, ports: &[(u16, u16)]) -> Result<()> {
     let own = |(from, to): (&str, &str)| (from.to_owned(), to.to_owned());
     let mut changes: Vec<(String, String)> =
         ports.iter().map(|(from, to)| (format!("127.0.0.1:{from}"), format!("127.0.0.1:{to}"))).collect();
@@ -69,6 +64,13 @@ fn hastened(kit: &Path, ports: [(u16, u16); 2]) -> Result<()> {
         change(&kit.join(format!("rules/{rules}.yml")), &often)?;
     }
     Ok(())
+}
+
+/// Each text in a file by another.
+pub(crate) fn change(file: &Path, changes: &[(String, String)]) -> Result<()> {
+    let text = std::fs::read_to_string(file)?;
+    let changed = changes.iter().fold(text, |text, (from, to)| text.replace(from, to));
+    Ok(std::fs::write(file, changed)?)
 }
 
 /// Serves what a real vLLM said of itself, for as long as the test runs; on this port. The recorded page has no buckets,
@@ -170,7 +172,7 @@ fn expressions(prometheus: &Prometheus, kit: &Path) -> Result<Vec<(String, Strin
 }
 
 /// Values as of now; what is not a number is no value.
-fn values(prometheus: &Prometheus, expr: &str) -> Result<Vec<f64>> {
+pub(crate) fn values(prometheus: &Prometheus, expr: &str) -> Result<Vec<f64>> {
     let data = prometheus.data(&format!("/api/v1/query?query={}", encoded(expr)))?;
     let rows = data["result"].as_array().context("no result")?;
     let value = |row: &Value| row["value"][1].as_str()?.parse::<f64>().ok().filter(|value| value.is_finite());
@@ -214,7 +216,7 @@ fn every_expression_has_data() -> Result<()> {
     ];
     let agent = Agent::start(&programs.tools.agent, &scratch, &environment)?;
     let kit = kit::generated(&programs, &scratch, "box")?;
-    hastened(&kit, [(9478, agent.port()), (8000, vllm()?)])?;
+    hastened(&kit, &[(9478, agent.port()), (8000, vllm()?)])?;
     fill_in(&programs, &scratch)?;
     let port = http::free_port()?;
     let prometheus = Prometheus::with(&programs, &scratch, &kit.join("prometheus.yml"), port)?;

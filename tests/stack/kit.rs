@@ -24,8 +24,14 @@ pub(crate) fn settings() -> PathBuf {
 
 /// The whole kit, by the agent's own command.
 pub(crate) fn generated(programs: &Programs, scratch: &Scratch, layout: &str) -> Result<PathBuf> {
+    with(programs, scratch, layout, &[])
+}
+
+/// The same with further settings.
+fn with(programs: &Programs, scratch: &Scratch, layout: &str, more: &[(&str, &str)]) -> Result<PathBuf> {
     let out = scratch.file(layout);
     let mut command = Command::new(&programs.tools.agent);
+    command.envs(more.iter().copied());
     command.args(["generate", "all", "--layout", layout, "--config"]).arg(settings()).arg("--out").arg(&out);
     output(&mut command)?;
     Ok(out)
@@ -69,15 +75,25 @@ fn prometheus_takes_it() -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn alerts_fire_when_they_should_and_not_before() -> Result<()> {
+fn fire_as_tested(more: &[(&str, &str)]) -> Result<()> {
     let Some(programs) = Programs::find()? else { return Ok(()) };
     let scratch = Scratch::new("rules")?;
-    let tests = generated(&programs, &scratch, "box")?.join("rules/tests");
+    let tests = with(&programs, &scratch, "box", more)?.join("rules/tests");
     let files = files(&tests, "yml")?;
     ensure!(files.len() == 3, "{files:?}");
     output(programs.promtool().current_dir(&tests).args(["test", "rules"]).args(files))?;
     Ok(())
+}
+
+#[test]
+fn alerts_fire_when_they_should_and_not_before() -> Result<()> {
+    fire_as_tested(&[])
+}
+
+#[test]
+fn alerts_fire_for_models_with_objectives_of_their_own() -> Result<()> {
+    let models = "model=org/big.v1,ttft_seconds=3,objective=0.99;model=a\"b,duration_seconds=20,availability=0.95";
+    fire_as_tested(&[("TACHOGRAPH_SLO_MODELS", models)])
 }
 
 /// A test that nothing could fail would say nothing: with the thresholds of the rules moved, the tests notice.
@@ -203,7 +219,7 @@ fn the_collector_takes_its_settings() -> Result<()> {
 }
 
 #[test]
-fn what_is_taken_out_of_settings_is_named() {
+fn what_is_taken_out_of_moreis_named() {
     let mut value = serde_json::json!({
         "receivers": {"otlp": {}, "prometheus/a": {}},
         "exporters": {"otlp_http/b": {"sending_queue": {"storage": "file_storage"}}},

@@ -9,6 +9,8 @@ mod evaluated;
 mod kit;
 mod llama;
 mod otlp;
+mod outage;
 mod programs;
 mod prometheus;
+mod stored;
 mod whole;

@@ -2,6 +2,7 @@
 
 use agent_tests::gate;
 use agent_tests::gate::Tools;
+use agent_tests::scratch::Scratch;
 use anyhow::Context as _;
 use anyhow::Result;
 use anyhow::ensure;
@@ -49,6 +50,17 @@ impl Programs {
     /// Prometheus's tool for checks.
     pub(crate) fn promtool(&self) -> Command {
         Command::new(self.folder.join("root/usr/bin/promtool"))
+    }
+
+    /// Alertmanager, in a root of its own: it looks for its templates where its package has them. And a directory below
+    /// that root, with its path as Alertmanager sees it.
+    pub(crate) fn alertmanager(&self) -> Result<(Command, Scratch, PathBuf)> {
+        let root = self.folder.join("root");
+        let mut command = Command::new("chroot");
+        command.arg(&root).arg("/usr/bin/prometheus-alertmanager");
+        let scratch = Scratch::below(&root.join("tmp"), "alertmanager")?;
+        let seen = Path::new("/").join(scratch.path().strip_prefix(&root)?);
+        Ok((command, scratch, seen))
     }
 
     /// Alertmanager's tool for checks.

@@ -51,6 +51,7 @@ impl Prometheus {
         command.arg(format!("--config.file={}", config.display()));
         command.arg(format!("--storage.tsdb.path={}", scratch.file("tsdb").display()));
         command.arg(format!("--web.listen-address=127.0.0.1:{port}")).arg("--enable-feature=exemplar-storage");
+        command.arg("--web.enable-remote-write-receiver");
         let mut running = Running::start("Prometheus", &mut command, scratch.file("prometheus.log"))?;
         running.until_ready(START, || http::get(port, "/-/ready").is_ok())?;
         Ok(Self { _running: running, port })

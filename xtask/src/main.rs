@@ -55,11 +55,14 @@ enum Errand {
         #[arg(allow_hyphen_values = true)]
         args: Vec<String>,
     },
-    /// Everything that needs no vLLM; with --vllm the real-vLLM suite instead.
+    /// Everything that needs no vLLM; or one suite instead.
     Test {
         /// The suite against a real vLLM on the CPU.
         #[arg(long)]
         vllm: bool,
+        /// The suite with the programs of a monitoring stack.
+        #[arg(long, conflicts_with = "vllm")]
+        stack: bool,
     },
     /// Show the agent at work on an engine with load.
     Demo {
@@ -102,8 +105,9 @@ fn main() -> ExitCode {
         Errand::Bpf => setup::build_tools().and_then(|tools| bpf::object(&tools)).map(drop),
         Errand::Build { release } => agent::build(agent::Profile::of(release)).map(drop),
         Errand::Run { args } => agent::run(&args),
-        Errand::Test { vllm: false } => suites::plain(),
-        Errand::Test { vllm: true } => suites::vllm(),
+        Errand::Test { vllm: true, .. } => suites::vllm(),
+        Errand::Test { stack: true, .. } => suites::stack(),
+        Errand::Test { .. } => suites::plain(),
         Errand::Demo { seconds, vllm } => {
             demo::run(seconds, if vllm { demo::Engine::Vllm } else { demo::Engine::Standin })
         }

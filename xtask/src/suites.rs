@@ -13,6 +13,7 @@ use crate::step::step;
 use crate::vllm;
 use anyhow::Context as _;
 use anyhow::Result;
+use std::path::PathBuf;
 use std::process::Command;
 
 /// Everything that needs no vLLM.
@@ -35,21 +36,43 @@ pub(crate) fn plain() -> Result<()> {
     step("unit, layout and doc tests", || run(cargo().args(["test", "--workspace", "--exclude", "agent-tests"])))?;
     step("micro-benchmarks, once each", || run(cargo().args(["test", "-p", "tachograph", "--bench", "line"])))?;
     step("tests of the harness", || run(cargo().args(["test", "-p", "agent-tests", "--lib"])))?;
+    let equipment = Equipment { agent, standin, stack, nvml };
     for suite in suites()?.iter().filter(|suite| *suite != "vllm") {
+        equipment.run(suite)?;
+    }
+    step("documentation", || run(cargo().args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings")))
+}
+
+/// The suite with the programs of a monitoring stack.
+pub(crate) fn stack() -> Result<()> {
+    setup::build_tools()?;
+    let (standin, nvml, stack) = (setup::standin()?, setup::nvml()?, stack::environment()?);
+    Equipment { agent: agent::build(Profile::Release)?, standin, stack, nvml }.run("stack")
+}
+
+/// What the suites are given.
+struct Equipment {
+    agent: PathBuf,
+    standin: PathBuf,
+    stack: PathBuf,
+    nvml: PathBuf,
+}
+
+impl Equipment {
+    fn run(&self, suite: &str) -> Result<()> {
         step(&format!("suite {suite}"), || {
             let mut test = cargo();
             // What a test says of its numbers is shown, a test at a time.
             test.args(["test", "-p", "agent-tests", "--test", suite, "--", "--show-output"]);
-            test.env("TACHOGRAPH_BIN", &agent).env("TACHOGRAPH_STANDIN_PYTHON", &standin);
-            test.env("TACHOGRAPH_STACK", &stack).env("TACHOGRAPH_NVML_PYTHON", &nvml);
+            test.env("TACHOGRAPH_BIN", &self.agent).env("TACHOGRAPH_STANDIN_PYTHON", &self.standin);
+            test.env("TACHOGRAPH_STACK", &self.stack).env("TACHOGRAPH_NVML_PYTHON", &self.nvml);
             if !is_root() {
                 test.env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER", "sudo -E");
                 test.env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER", "sudo -E");
             }
             run(&mut test)
-        })?;
+        })
     }
-    step("documentation", || run(cargo().args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings")))
 }
 
 /// The suite against a real vLLM.

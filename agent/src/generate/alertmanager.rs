@@ -67,7 +67,7 @@ pub fn files() -> Result<Vec<File>, Error> {
                 "pagerduty_configs": [{
                     "routing_key_file": format!("{SECRETS}/pagerduty_routing_key"),
                     "severity": "{{ .CommonLabels.severity }}",
-                    "description": "{{ .CommonAnnotations.summary }}",
+                    "description": "{{ (index .Alerts 0).Annotations.summary }}",
                     "send_resolved": true,
                 }],
             },

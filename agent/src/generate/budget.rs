@@ -131,8 +131,9 @@ impl Budget {
         let Load { models, engines, gpus } = load;
         let Self { agent, model, engine, gpu, model_most } = *self;
         format!(
-            "about {} in a scrape, with {models} model, {engines} engine and {gpus} GPUs: {model} for each model and kind \
-             of request (at most {model_most}, for at most {series_cap}), {engine} an engine, {gpu} a GPU, {agent} else",
+            "about {} in a scrape for Prometheus: {models} × {model} for a model and kind of request, {engines} × {engine} \
+             for an engine, {gpus} × {gpu} for a GPU, {agent} for the agent; models and kinds are at most {series_cap}, and \
+             one that fails in every way has {model_most}",
             self.of(load)
         )
     }
@@ -167,7 +168,7 @@ mod tests {
         let load = Load { models: 2, engines: 1, gpus: 8 };
         assert_eq!(budget.of(load), budget.agent + 2 * budget.model + budget.engine + 8 * budget.gpu);
         let said = budget.sentence(Load { gpus: 0, ..load }, 7);
-        assert!(said.contains("for at most 7)") && said.contains(&format!("{} a GPU", budget.gpu)), "{said}");
+        assert!(said.contains("at most 7") && said.contains(&format!("0 × {} for a GPU", budget.gpu)), "{said}");
         assert!(budget.model_most > budget.model && budget.agent > 20 && budget.gpu > 50);
     }
 }

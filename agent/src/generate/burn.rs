@@ -15,7 +15,9 @@ use crate::generate::rules::Rules;
 use crate::generate::rules::or_none_of;
 use crate::generate::rules::record;
 use crate::generate::runbook;
+use crate::generate::slo;
 use crate::generate::slo::Kind;
+use crate::generate::slo::Models;
 use crate::generate::slo::Slo;
 use crate::generate::yaml;
 use std::collections::BTreeMap;
@@ -159,6 +161,11 @@ pub const fn name(kind: Kind) -> &'static str {
     }
 }
 
+/// For people.
+fn rounded(number: f64) -> f64 {
+    (number * 1e3).round() / 1e3
+}
+
 /// The alert for an objective that the agents do not count.
 pub const NOT_MEASURED: &str = "LLMSLONotMeasured";
 
@@ -186,14 +193,16 @@ fn alerts(slo: &Slo) -> Vec<Rule> {
                 "description",
                 format!(
                     "The objective is {}. {{{{ $value | humanizePercentage }}}} of the requests of the last {} missed it, \
-                     and as many of the last {}: after {} at this rate {} of the budget of 30 days are gone. (5 % of it \
-                     in 1 h would be a burn rate of 36; this objective can reach {:.4}.)",
+                     and over the last {} it was also more than {} %: at that rate {} of the budget of 30 days are gone \
+                     when {} have passed. (5 % of it in 1 h, as often asked for, is a burn rate of 36; this objective can \
+                     reach {}.)",
                     slo.words(),
                     burn.short,
                     burn.long,
-                    burn.long,
+                    rounded(100.0 * burn.factor * slo.budget()),
                     burn.spent,
-                    slo.most(),
+                    burn.long,
+                    rounded(slo.most()),
                 ),
             ),
             ("runbook_url", runbook::url(name(slo.kind))),
@@ -246,8 +255,9 @@ const A_MINUTE: f64 = 1_000.0;
 /// Each alert of an objective once with a little more than it fires at, once with a little less.
 pub(super) fn cases(slo: &Slo) -> Vec<Case> {
     let model = match &slo.models {
-        crate::generate::slo::Models::One(name) => name.clone(),
-        crate::generate::slo::Models::AllBut(_) => "a".to_owned(),
+        Models::One(name) => slo::quoted(name),
+        // No engine serves a model of this name, so it is none of the others.
+        Models::AllBut(_) => "any other".to_owned(),
     };
     let series = |share: f64| {
         let base = format!("gen_ai_request_model=\"{model}\",node=\"n\"");

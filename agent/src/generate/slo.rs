@@ -163,7 +163,7 @@ fn is_special(it: char) -> bool {
 }
 
 /// A text inside double quotes of PromQL.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     text.replace('\\', "\\\\").replace('"', "\\\"")
 }
 

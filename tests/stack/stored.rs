@@ -1,0 +1,187 @@
+//! The kit's Collector, Tempo and Loki at work: an exemplar leads to its trace, a record is found by its labels and its trace.
+//!
+//! They run on the kit's own settings, with other ports and folders.
+
+use crate::evaluated::change;
+use crate::evaluated::hastened;
+use crate::evaluated::values;
+use crate::kit;
+use crate::programs::Programs;
+use crate::prometheus::Prometheus;
+use crate::prometheus::encoded;
+use agent_tests::agent::Agent;
+use agent_tests::http;
+use agent_tests::process::Running;
+use agent_tests::scratch::Scratch;
+use agent_tests::standin::Standin;
+use agent_tests::standin::Wire;
+use anyhow::Context as _;
+use anyhow::Result;
+use anyhow::ensure;
+use serde_json::Value;
+use serde_json::json;
+use std::path::Path;
+use std::time::Duration;
+use tachograph::clock::Clock as _;
+use tachograph::clock::System;
+
+const START: Duration = Duration::from_mins(1);
+const RECORDS: Duration = Duration::from_mins(1);
+/// What is sent is batched, and metrics of spans are made every 15 seconds.
+const ARRIVES: Duration = Duration::from_mins(1);
+const EVERY: Duration = Duration::from_millis(250);
+const TTFT: &str = "gen_ai_server_time_to_first_token_seconds_bucket";
+
+/// The programs, each with the port at which it answers.
+struct Stores {
+    collector: Running,
+    tempo: Running,
+    loki: Running,
+    otlp: u16,
+    traces: u16,
+    logs: u16,
+}
+
+impl Stores {
+    /// `None` where one of them is not there, which is said.
+    fn start(scratch: &Scratch, kit: &Path, prometheus: u16) -> Result<Option<Self>> {
+        let programs = ["otelcol", "tempo", "loki"].map(Programs::built);
+        let [Some(mut collector), Some(mut tempo), Some(mut loki)] = programs else { return Ok(None) };
+        let ports: [u16; 11] = std::array::from_fn(|_| http::free_port().unwrap_or_default());
+        let [otlp, otlp_http, own, health, spans, spans_http, traces, traces_grpc, logs, logs_grpc, _] = ports;
+        let mut changes: Vec<(String, String)> = [
+            (4317, otlp),
+            (4318, otlp_http),
+            (13133, health),
+            (4327, spans),
+            (4328, spans_http),
+            (3100, logs),
+            (9090, prometheus),
+        ]
+        .map(|(from, to)| (format!("127.0.0.1:{from}"), format!("127.0.0.1:{to}")))
+        .into();
+        for (from, to) in [(3200, traces), (9095, traces_grpc), (3100, logs), (9096, logs_grpc), (8888, own)] {
+            changes.push((format!("port: {from}"), format!("port: {to}")));
+        }
+        for folder in ["/var/lib/otelcol", "/var/tempo", "/loki"] {
+            // The path begins there: `otlp_http/loki` is a name.
+            changes.push((format!(": {folder}"), format!(": {}{folder}", scratch.path().display())));
+        }
+        for file in ["collector/collector.yaml", "tempo.yaml", "loki.yaml"] {
+            change(&kit.join(file), &changes)?;
+        }
+        let config = |file: &str| kit.join(file).display().to_string();
+        tempo.arg("-target=all").arg(format!("-config.file={}", config("tempo.yaml")));
+        loki.arg(format!("-config.file={}", config("loki.yaml")));
+        collector.arg(format!("--config={}", config("collector/collector.yaml")));
+        let mut stores = Self {
+            tempo: Running::start("Tempo", &mut tempo, scratch.file("tempo.log"))?,
+            loki: Running::start("Loki", &mut loki, scratch.file("loki.log"))?,
+            collector: Running::start("the Collector", &mut collector, scratch.file("collector.log"))?,
+            otlp: otlp_http,
+            traces,
+            logs,
+        };
+        stores.collector.until_ready(START, || http::get(health, "/").is_ok())?;
+        stores.tempo.until_ready(START, || http::get(traces, "/ready").is_ok())?;
+        stores.loki.until_ready(START, || http::get(logs, "/ready").is_ok())?;
+        Ok(Some(stores))
+    }
+
+    /// Tempo takes most of a minute to end by itself.
+    fn kill(mut self) -> Result<String> {
+        for running in [&mut self.collector, &mut self.tempo, &mut self.loki] {
+            running.kill()?;
+        }
+        Ok(self.collector.words())
+    }
+}
+
+/// Asks again until there is an answer.
+fn until<T>(what: &str, mut ask: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+    let deadline = System.now().plus(ARRIVES);
+    loop {
+        if let Some(found) = ask()? {
+            return Ok(found);
+        }
+        ensure!(System.now() < deadline, "no {what} within {ARRIVES:?}");
+        std::thread::sleep(EVERY);
+    }
+}
+
+/// The trace of the newest exemplar of the time to first token.
+fn exemplar(prometheus: &Prometheus) -> Result<Option<String>> {
+    let now = System.anchor().unix_ns / 1_000_000_000;
+    let path = format!("/api/v1/query_exemplars?query={TTFT}&start={}&end={}", now - 600, now + 60);
+    let data = prometheus.data(&path)?;
+    let series = data.as_array().into_iter().flatten();
+    let mut exemplars = series.filter_map(|series| series["exemplars"].as_array()).flatten();
+    Ok(exemplars.next().and_then(|exemplar| exemplar["labels"]["trace_id"].as_str().map(str::to_owned)))
+}
+
+/// A record as the agent sends it, with its trace.
+fn record(trace: &str) -> String {
+    let text = |key: &str, value: &str| json!({"key": key, "value": {"stringValue": value}});
+    json!({"resourceLogs": [{
+        "resource": {"attributes": [text("service.name", "tachograph"), text("host.name", "box")]},
+        "scopeLogs": [{"scope": {"name": "tachograph"}, "logRecords": [{
+            "timeUnixNano": System.anchor().unix_ns.to_string(),
+            "traceId": trace,
+            "spanId": "00f067aa0ba902b7",
+            "body": {"stringValue": "{\"event\":\"llm_request\"}"},
+        }]}],
+    }]})
+    .to_string()
+}
+
+#[test]
+fn an_exemplar_leads_to_its_trace_and_a_trace_to_its_record() -> Result<()> {
+    let Some(programs) = Programs::find()? else { return Ok(()) };
+    let scratch = Scratch::new("stored")?;
+    let kit = kit::generated(&programs, &scratch, "box")?;
+    let port = http::free_port()?;
+    let Some(stores) = Stores::start(&scratch, &kit, port)? else { return Ok(()) };
+    let mut standin = Standin::start(&programs.tools.python, &scratch, "plain", Wire::Plain)?;
+    let (settings, url) = (kit::settings(), format!("http://127.0.0.1:{}", stores.otlp));
+    let environment = [
+        ("TACHOGRAPH_CONFIG", settings.to_str().context("a path that is no text")?),
+        ("TACHOGRAPH_OTLP_ENDPOINT", url.as_str()),
+        ("TACHOGRAPH_OTLP_PROTOCOL", "http/protobuf"),
+        ("TACHOGRAPH_OTLP_INTERVAL_SECONDS", "1"),
+    ];
+    let agent = Agent::start(&programs.tools.agent, &scratch, &environment)?;
+    hastened(&kit, &[(9478, agent.port())])?;
+    let prometheus = Prometheus::with(&programs, &scratch, &kit.join("prometheus.yml"), port)?;
+    let seen = standin.load(&scratch, "calm", 0)?;
+    agent.records_when(&[standin.pid()], seen.len(), RECORDS)?;
+
+    let trace = until("exemplar", || exemplar(&prometheus))?;
+    let requests = agent.requests()?;
+    let known = |request: &&Value| request["trace_id"].as_str() == Some(&trace);
+    assert!(requests.iter().any(|request| known(&request)), "{trace} is of no request");
+    let stored = until("trace in Tempo", || Ok(http::get(stores.traces, &format!("/api/traces/{trace}")).ok()))?;
+    for phase in ["receive", "queue", "prefill", "decode", "deliver"] {
+        assert!(stored.contains(&format!("\"{phase}\"")), "no {phase} in {stored}");
+    }
+    until("metrics of spans", || {
+        let calls = values(&prometheus, "sum(traces_spanmetrics_calls_total)")?;
+        Ok(calls.into_iter().find(|calls| *calls > 0.0))
+    })?;
+
+    http::post_json(stores.otlp, "/v1/logs", &record(&trace))?;
+    let query = encoded(&format!("{{job=\"llm-requests\"}} | trace_id=\"{trace}\""));
+    let lines = until("record in Loki", || {
+        let answer = http::get(stores.logs, &format!("/loki/api/v1/query_range?query={query}"))?;
+        let answer: Value = serde_json::from_str(&answer)?;
+        let streams = answer["data"]["result"].as_array().cloned().unwrap_or_default();
+        Ok((!streams.is_empty()).then_some(streams))
+    })?;
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert_eq!(lines[0]["stream"]["host_name"], "box", "{lines:?}");
+    agent.stop()?;
+    let words = stores.kill()?;
+    // The agent's metrics are scraped. Were what it pushes passed on, this Prometheus, which takes no OTLP, would refuse.
+    let refused = |line: &&str| line.contains("otlp_http/prometheus") && line.to_lowercase().contains("fail");
+    assert_eq!(words.lines().find(refused), None);
+    Ok(())
+}
