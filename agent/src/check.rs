@@ -15,6 +15,8 @@ use crate::gpu;
 use crate::ident::Pid;
 use crate::ident::Role;
 use crate::run::engines;
+use crate::run::privileges::NEEDED;
+use crate::run::privileges::READS;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::io::Write as _;
@@ -124,26 +126,30 @@ fn kernel() -> Finding {
     }
 }
 
-/// The set that recording needs: no CAP_SYS_ADMIN.
-const CAPABILITIES: [(&str, u32, &str); 3] = [
-    ("CAP_BPF", 39, "maps and programs"),
-    ("CAP_PERFMON", 38, "probes on other processes"),
-    ("CAP_SYS_PTRACE", 19, "files of other processes through /proc/PID/root"),
-];
-
+/// What recording needs.
 fn capabilities() -> Finding {
-    let effective = discover::procfs::effective_capabilities();
-    let missing: Vec<String> = CAPABILITIES
+    const NAME: &str = "capabilities";
+    let held = |capability| caps::has_cap(None, caps::CapSet::Effective, capability).unwrap_or(false);
+    let missing: Vec<String> = NEEDED
         .iter()
-        .filter(|(_, bit, _)| effective & (1 << bit) == 0)
-        .map(|(name, _, why)| format!("{name} ({why})"))
+        .filter(|(capability, _)| !held(*capability))
+        .map(|(capability, why)| format!("{capability} ({why})"))
         .collect();
-    if missing.is_empty() {
-        let names: Vec<&str> = CAPABILITIES.iter().map(|(name, _, _)| *name).collect();
-        found("capabilities", State::Ok, names.join(", "), None)
-    } else {
+    if !missing.is_empty() {
         let what = format!("not held: {}", missing.join(", "));
-        found("capabilities", State::Missing, what, Some("run as root, or grant these to the binary or its unit"))
+        return found(NAME, State::Missing, what, Some("run as root, or grant these to the binary or its unit"));
+    }
+    let names = NEEDED.map(|(capability, _)| capability.to_string()).join(", ");
+    if held(READS) {
+        found(NAME, State::Ok, format!("{names}, {READS}"), None)
+    } else {
+        let what = format!("{names}; not {READS}");
+        found(
+            NAME,
+            State::Degraded,
+            what,
+            Some("engines in folders that only their own users may enter are not probed"),
+        )
     }
 }
 

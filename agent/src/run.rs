@@ -54,8 +54,10 @@ use tokio::task::JoinSet;
 pub mod engines;
 pub mod keeper;
 pub mod line;
+pub mod privileges;
 pub mod record;
 pub mod replay;
+mod service;
 pub mod tape;
 mod tell;
 
@@ -86,6 +88,7 @@ const OWN: Duration = Duration::from_secs(1);
 ///
 /// The kernel refuses the programs, the address is taken, or the collector's settings cannot be used.
 pub fn run(config: Config) -> anyhow::Result<()> {
+    privileges::give_up()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(agent(config))
 }
@@ -112,6 +115,7 @@ async fn agent(config: Config) -> anyhow::Result<()> {
     let (engines, addresses) = watch::channel(Vec::new());
     let (stop, stopped) = watch::channel(false);
     let over = Arc::new(AtomicBool::new(false));
+    let pulse = service::Pulse::default();
 
     let mut keeper = Keeper {
         discover: Discover::new(discovery(&config), Pid(std::process::id())),
@@ -133,6 +137,7 @@ async fn agent(config: Config) -> anyhow::Result<()> {
         updates,
         over: Arc::clone(&over),
         audited: Lost::default(),
+        pulse: pulse.clone(),
     };
     let ring_thread = thread::Builder::new().name("ring".to_owned()).spawn(move || ring_end.run())?;
     let ready = Arc::new(AtomicBool::new(false));
@@ -149,6 +154,7 @@ async fn agent(config: Config) -> anyhow::Result<()> {
     tasks.spawn(side_gpu(config.clone(), Arc::clone(&clock), Arc::clone(&correlator)));
     tasks.spawn(side_engine(config.clone(), addresses, Arc::clone(&clock), Arc::clone(&correlator)));
     tasks.spawn(own(Arc::clone(&correlator)));
+    tasks.spawn(service::tell(Arc::clone(&clock), Arc::clone(&ready), pulse));
     tasks.spawn(tell::watch(Arc::clone(&clock), Arc::clone(&correlator), exporter.logs()));
     let serving = tokio::spawn(serve::serve(listener, serve::Site { reader, ready }, stopped));
     let correlating = tokio::spawn(correlate(ends, Arc::clone(&clock), correlator, exporter));
@@ -160,6 +166,7 @@ async fn agent(config: Config) -> anyhow::Result<()> {
         interrupted = tokio::signal::ctrl_c() => interrupted?,
     }
     tracing::info!("stopping");
+    service::stopping();
     // From left to right: what is under way ends, goes out, and only then the listener closes.
     over.store(true, Ordering::Relaxed);
     for thread in [ring_thread, keeper_thread] {
@@ -259,6 +266,7 @@ struct RingEnd {
     over: Arc<AtomicBool>,
     /// What the last audit knew of.
     audited: Lost,
+    pulse: service::Pulse,
 }
 
 /// Records that the kernel side found no room for, so far: of connections, and all others.
@@ -276,6 +284,7 @@ impl RingEnd {
             let now = self.clock.now();
             if now >= ticked.plus(TICK) {
                 ticked = now;
+                self.pulse.beat(now);
                 self.count();
                 self.line.tick(now);
             }

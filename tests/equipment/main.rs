@@ -1,6 +1,7 @@
 //! The equipment itself, without an agent: the truth against what the client saw with the kernel's own stamps.
 
 mod nvml;
+mod unit;
 
 use agent_tests::experiment::Plan;
 use agent_tests::experiment::rehearse;

@@ -10,6 +10,7 @@ mod kills;
 mod late;
 mod networks;
 mod overload;
+mod privileges;
 mod processes;
 mod wedged;
 mod wire;

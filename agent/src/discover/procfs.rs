@@ -115,11 +115,6 @@ pub fn lineage(pid: Pid) -> Vec<Pid> {
     std::iter::successors(parent(&pid), parent).take(DEEPEST).collect()
 }
 
-/// The effective capabilities of this process, a bit each.
-pub fn effective_capabilities() -> u64 {
-    process::Process::myself().and_then(|it| it.status()).map_or(0, |status| status.capeff)
-}
-
 /// Every process with its numbers in each of its pid namespaces, the outermost that is visible first.
 pub fn pid_chains() -> Vec<(Pid, Vec<u32>)> {
     let Ok(all) = process::all_processes() else { return Vec::new() };

@@ -50,6 +50,7 @@ pub enum Content {
 ///
 /// The file exists or cannot be written, or the kernel refuses the programs.
 pub fn record(config: &Config, out: &Path, seconds: Option<u64>, content: Content) -> anyhow::Result<()> {
+    super::privileges::give_up()?;
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(out);
     let file = file.with_context(|| format!("cannot create {}", out.display()))?;
     let mut writer = tape::Writer::new(BufWriter::new(file))?;

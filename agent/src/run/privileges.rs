@@ -1,0 +1,42 @@
+//! The capabilities that this process was started with in; only those that recording needs stay.
+
+use anyhow::Context as _;
+use caps::CapSet;
+use caps::Capability;
+use caps::CapsHashSet;
+
+/// What recording needs, and for what.
+pub const NEEDED: [(Capability, &str); 4] = [
+    (Capability::CAP_BPF, "maps and programs"),
+    (Capability::CAP_PERFMON, "programs that read other processes"),
+    // Kernel 6.18 refuses them with CAP_PERFMON alone.
+    (Capability::CAP_SYS_ADMIN, "uprobes by perf_event_open"),
+    (Capability::CAP_SYS_PTRACE, "files of other processes through /proc/PID/root"),
+];
+
+/// What it does without, where no engine lies in a folder that only its own user may enter.
+pub const READS: Capability = Capability::CAP_DAC_READ_SEARCH;
+
+/// Gives up all other capabilities, for good. To be called before there are threads: each has its own.
+///
+/// # Errors
+///
+/// The kernel refuses.
+pub fn give_up() -> anyhow::Result<()> {
+    let held = caps::read(None, CapSet::Permitted).context("cannot read the capabilities")?;
+    let wanted = NEEDED.iter().map(|(capability, _)| *capability).chain([READS]);
+    let stay: CapsHashSet = wanted.filter(|capability| held.contains(capability)).collect();
+    if held.contains(&Capability::CAP_SETPCAP) {
+        for capability in caps::all().difference(&stay) {
+            // One that this kernel does not know is not held either.
+            let _unknown = caps::drop(None, CapSet::Bounding, *capability);
+        }
+    }
+    for set in [CapSet::Ambient, CapSet::Inheritable] {
+        caps::clear(None, set).with_context(|| format!("cannot clear the set {set:?}"))?;
+    }
+    for set in [CapSet::Effective, CapSet::Permitted] {
+        caps::set(None, set, &stay).with_context(|| format!("cannot lower the set {set:?}"))?;
+    }
+    Ok(())
+}
