@@ -333,7 +333,6 @@ impl Config {
             goals: self.goals.clone(),
             prices: self.correlate.prices.clone(),
             port: self.listen.port(),
-            series_cap: self.correlate.series_cap,
         }
     }
 }

@@ -76,8 +76,6 @@ pub struct Kit {
     pub prices: Prices,
     /// The port of an agent.
     pub port: u16,
-    /// Series of requests of one agent.
-    pub series_cap: usize,
 }
 
 /// A file by its path below the folder that it is written to.

@@ -2,6 +2,7 @@
 
 use anyhow::Context as _;
 use anyhow::Result;
+use anyhow::anyhow;
 use anyhow::ensure;
 use std::io::Read as _;
 use std::io::Write as _;
@@ -49,4 +50,12 @@ pub fn listens(port: u16) -> bool {
 /// A port that nobody listens on.
 pub fn free_port() -> Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+}
+
+/// As many of them, all different.
+pub fn free_ports<const N: usize>() -> Result<[u16; N]> {
+    let held = std::iter::repeat_with(|| TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).take(N);
+    let held = held.collect::<Result<Vec<_>, _>>()?;
+    let ports = held.iter().map(|listener| Ok(listener.local_addr()?.port())).collect::<Result<Vec<u16>>>()?;
+    ports.try_into().map_err(|ports| anyhow!("{ports:?} are not {N}"))
 }

@@ -44,11 +44,11 @@ struct Stores {
 
 impl Stores {
     /// `None` where one of them is not there, which is said.
-    fn start(scratch: &Scratch, kit: &Path, prometheus: u16) -> Result<Option<Self>> {
+    fn start(scratch: &Scratch, kit: &Path, collector_settings: &str, prometheus: u16) -> Result<Option<Self>> {
         let programs = ["otelcol", "tempo", "loki"].map(Programs::built);
         let [Some(mut collector), Some(mut tempo), Some(mut loki)] = programs else { return Ok(None) };
-        let ports: [u16; 11] = std::array::from_fn(|_| http::free_port().unwrap_or_default());
-        let [otlp, otlp_http, own, health, spans, spans_http, traces, traces_grpc, logs, logs_grpc, _] = ports;
+        let [otlp, otlp_http, own, health, spans, spans_http, traces, traces_grpc, logs, logs_grpc] =
+            http::free_ports()?;
         let mut changes: Vec<(String, String)> = [
             (4317, otlp),
             (4318, otlp_http),
@@ -67,13 +67,14 @@ impl Stores {
             // The path begins there: `otlp_http/loki` is a name.
             changes.push((format!(": {folder}"), format!(": {}{folder}", scratch.path().display())));
         }
-        for file in ["collector/collector.yaml", "tempo.yaml", "loki.yaml"] {
+        changes.push(("decision_wait: 30s".to_owned(), "decision_wait: 1s".to_owned()));
+        for file in [collector_settings, "tempo.yaml", "loki.yaml"] {
             change(&kit.join(file), &changes)?;
         }
         let config = |file: &str| kit.join(file).display().to_string();
         tempo.arg("-target=all").arg(format!("-config.file={}", config("tempo.yaml")));
         loki.arg(format!("-config.file={}", config("loki.yaml")));
-        collector.arg(format!("--config={}", config("collector/collector.yaml")));
+        collector.arg(format!("--config={}", config(collector_settings)));
         let mut stores = Self {
             tempo: Running::start("Tempo", &mut tempo, scratch.file("tempo.log"))?,
             loki: Running::start("Loki", &mut loki, scratch.file("loki.log"))?,
@@ -134,14 +135,8 @@ fn record(trace: &str) -> String {
     .to_string()
 }
 
-#[test]
-fn an_exemplar_leads_to_its_trace_and_a_trace_to_its_record() -> Result<()> {
-    let Some(programs) = Programs::find()? else { return Ok(()) };
-    let scratch = Scratch::new("stored")?;
-    let kit = kit::generated(&programs, &scratch, "box")?;
-    let port = http::free_port()?;
-    let Some(stores) = Stores::start(&scratch, &kit, port)? else { return Ok(()) };
-    let mut standin = Standin::start(&programs.tools.python, &scratch, "plain", Wire::Plain)?;
+/// An agent with the kit's settings that sends to this Collector.
+fn sends(programs: &Programs, scratch: &Scratch, stores: &Stores) -> Result<Agent> {
     let (settings, url) = (kit::settings(), format!("http://127.0.0.1:{}", stores.otlp));
     let environment = [
         ("TACHOGRAPH_CONFIG", settings.to_str().context("a path that is no text")?),
@@ -149,7 +144,56 @@ fn an_exemplar_leads_to_its_trace_and_a_trace_to_its_record() -> Result<()> {
         ("TACHOGRAPH_OTLP_PROTOCOL", "http/protobuf"),
         ("TACHOGRAPH_OTLP_INTERVAL_SECONDS", "1"),
     ];
-    let agent = Agent::start(&programs.tools.agent, &scratch, &environment)?;
+    Agent::start(&programs.tools.agent, scratch, &environment)
+}
+
+/// Whether it failed by the server, which is what a gateway never drops.
+fn failed(request: &Value) -> bool {
+    let refused = request["status"].as_u64().is_some_and(|status| (400..500).contains(&status));
+    !request["error_type"].is_null() && request["error_type"] != "client_disconnect" && !refused
+}
+
+#[test]
+fn a_gateway_keeps_what_failed_and_a_share_of_the_rest() -> Result<()> {
+    let Some(programs) = Programs::find()? else { return Ok(()) };
+    let scratch = Scratch::new("gateway")?;
+    let kit = kit::generated(&programs, &scratch, "box")?;
+    let Some(stores) = Stores::start(&scratch, &kit, "collector/gateway.yaml", http::free_port()?)? else {
+        return Ok(());
+    };
+    let mut standin = Standin::start(&programs.tools.python, &scratch, "plain", Wire::Plain)?;
+    let agent = sends(&programs, &scratch, &stores)?;
+    let seen = standin.load(&scratch, "mixed", 0)?;
+    agent.records_when(&[standin.pid()], seen.len(), RECORDS)?;
+    let mut requests = agent.requests()?;
+    // Of other engines on this machine nobody knows when they end. A trace that the caller began has more to it.
+    requests.retain(|request| request["target"]["pid"].as_u64() == Some(standin.pid()));
+    requests.retain(|request| request["parent_span_id"].is_null());
+    let stored = |request: &Value| {
+        let trace = request["trace_id"].as_str().unwrap_or_default();
+        http::get(stores.traces, &format!("/api/traces/{trace}")).is_ok()
+    };
+    let (bad, rest): (Vec<&Value>, Vec<&Value>) = requests.iter().partition(|request| failed(request));
+    for request in &bad {
+        until("trace of a failure", || Ok(stored(request).then_some(())))?;
+    }
+    let kept = rest.iter().filter(|request| stored(request)).count();
+    println!("kept: {} of {} that failed, {kept} of {} others", bad.len(), bad.len(), rest.len());
+    assert!(!bad.is_empty() && kept > 0 && kept < rest.len() / 2);
+    agent.stop()?;
+    stores.kill()?;
+    Ok(())
+}
+
+#[test]
+fn an_exemplar_leads_to_its_trace_and_a_trace_to_its_record() -> Result<()> {
+    let Some(programs) = Programs::find()? else { return Ok(()) };
+    let scratch = Scratch::new("stored")?;
+    let kit = kit::generated(&programs, &scratch, "box")?;
+    let port = http::free_port()?;
+    let Some(stores) = Stores::start(&scratch, &kit, "collector/collector.yaml", port)? else { return Ok(()) };
+    let mut standin = Standin::start(&programs.tools.python, &scratch, "plain", Wire::Plain)?;
+    let agent = sends(&programs, &scratch, &stores)?;
     hastened(&kit, &[(9478, agent.port())])?;
     let prometheus = Prometheus::with(&programs, &scratch, &kit.join("prometheus.yml"), port)?;
     let seen = standin.load(&scratch, "calm", 0)?;

@@ -108,7 +108,7 @@ fn json(board: Board) -> Value {
         "timezone": "browser",
         "links": [{
             "type": "dashboards", "tags": [TAG], "title": "Tachograph", "asDropdown": true, "includeVars": true,
-            "keepTime": true,
+            "keepTime": true, "tooltip": "", "targetBlank": false, "icon": "external link",
         }],
         "annotations": {"list": [{
             "name": "Alerts", "enable": true, "iconColor": "red",
@@ -122,11 +122,11 @@ fn json(board: Board) -> Value {
 }
 
 fn variables(records: bool) -> Vec<Value> {
-    let source = |name: &str, label: &str, kind: &str| json!({"name": name, "label": label, "type": "datasource", "query": kind, "refresh": 1, "current": {}});
+    let source = |name: &str, label: &str, kind: &str| json!({"name": name, "label": label, "type": "datasource", "query": kind, "refresh": 1});
     let label = |name: &str, label: &str, query: &str| {
         json!({
             "name": name, "label": label, "type": "query", "datasource": panel::METRICS.reference(),
-            "query": {"query": query, "refId": name}, "definition": query, "refresh": 2, "sort": 1,
+            "query": query, "definition": query, "refresh": 2, "sort": 1,
             "multi": true, "includeAll": true, "allValue": ".*", "current": {"text": ["All"], "value": ["$__all"]},
         })
     };

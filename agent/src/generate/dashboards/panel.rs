@@ -218,22 +218,28 @@ impl Panel {
         let latest = json!({"calcs": ["lastNotNull"], "fields": "", "values": false});
         match self.kind {
             Kind::Lines | Kind::Stacked => json!({
-                "legend": {"displayMode": "list", "placement": "bottom", "showLegend": true},
+                "legend": {"displayMode": "list", "placement": "bottom", "showLegend": true, "calcs": []},
                 "tooltip": {"mode": "multi", "sort": "desc"},
             }),
             Kind::Stat => json!({
                 "reduceOptions": latest, "colorMode": "value", "graphMode": "area", "textMode": "auto",
-                "justifyMode": "auto", "orientation": "auto",
+                "justifyMode": "auto", "orientation": "auto", "wideLayout": true, "showPercentChange": false,
+                "percentChangeColorMode": "standard",
             }),
             Kind::Heatmap => json!({
-                "calculate": false, "cellGap": 1, "color": {"mode": "scheme", "scheme": "Oranges", "steps": 64},
+                "calculate": false, "cellGap": 1, "showValue": "auto",
+                "color": {
+                    "mode": "scheme", "scheme": "Oranges", "steps": 64, "fill": "dark-orange", "exponent": 0.5,
+                    "reverse": false,
+                },
                 "exemplars": {"color": "rgba(31,96,196,0.9)"}, "yAxis": {"unit": self.unit},
                 "tooltip": {"mode": "single", "yHistogram": true}, "legend": {"show": true},
             }),
-            Kind::Traces => json!({"showHeader": true, "cellHeight": "sm"}),
+            Kind::Traces => json!({"showHeader": true, "cellHeight": "sm", "frameIndex": 0}),
             Kind::Logs => json!({
                 "showTime": true, "sortOrder": "Descending", "wrapLogMessage": true, "prettifyLogMessage": false,
-                "enableLogDetails": true, "dedupStrategy": "none",
+                "enableLogDetails": true, "dedupStrategy": "none", "showLabels": false, "showCommonLabels": false,
+                "showLogContextToggle": true,
             }),
         }
     }
