@@ -13,8 +13,8 @@ use crate::engine::scrape;
 use crate::engine::scrape::Secret;
 use crate::export::otlp::llm::Calls;
 use crate::export::otlp::settings as otlp;
-use crate::generate;
 use crate::gpu;
+use crate::kit;
 use clap::Args as _;
 use clap::FromArgMatches as _;
 use clap::Parser;
@@ -82,13 +82,13 @@ pub enum Command {
     /// Write settings of the monitoring stack, made from the catalog of metrics and these settings.
     Generate {
         /// Which.
-        what: generate::What,
+        what: kit::What,
         /// The folder; files in it are written over.
         #[arg(long, value_name = "DIR")]
         out: PathBuf,
         /// Where the stack runs: on this machine, or in a Kubernetes cluster.
         #[arg(long, default_value = "box")]
-        layout: generate::Layout,
+        layout: kit::Layout,
         /// Settings.
         #[command(flatten)]
         flags: Flags,
@@ -182,7 +182,7 @@ pub struct Config {
     /// What the correlator keeps and counts.
     pub correlate: correlate::state::Settings,
     /// Which share of requests shall keep the objectives.
-    pub goals: generate::slo::Goals,
+    pub goals: kit::slo::Goals,
     /// Bytes of the ring; a power of two.
     pub ring_bytes: u32,
     /// Whether losses are kept one by one, which only tests read.
@@ -326,8 +326,8 @@ impl Config {
 
 impl Config {
     /// What `generate` makes its files of.
-    pub fn kit(&self, layout: generate::Layout) -> generate::Kit {
-        generate::Kit {
+    pub fn kit(&self, layout: kit::Layout) -> kit::Kit {
+        kit::Kit {
             layout,
             objectives: self.correlate.objectives.clone(),
             goals: self.goals.clone(),

@@ -33,5 +33,5 @@ pub mod ui;
 
 pub mod check;
 pub mod config;
-pub mod generate;
+pub mod kit;
 pub mod run;

@@ -7,7 +7,7 @@ use tachograph::config;
 use tachograph::config::Args;
 use tachograph::config::Command;
 use tachograph::config::Config;
-use tachograph::generate;
+use tachograph::kit;
 use tachograph::run;
 use tachograph::run::record::Content;
 use tracing_subscriber::EnvFilter;
@@ -36,13 +36,13 @@ fn main() -> ExitCode {
             let content = if with_content { Content::Kept } else { Content::Masked };
             run::record::record(&config, &out, seconds, content)
         }
-        Command::Generate { what, out, layout, .. } => generate::run(&config.kit(layout), what, &out),
+        Command::Generate { what, out, layout, .. } => kit::run(&config.kit(layout), what, &out),
         Command::Replay { file, .. } => run::replay::replay(&config, &file),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.is::<ObjectError>() => complain(EXIT_KERNEL, &error),
-        Err(error) if error.is::<generate::Error>() => complain(config::EXIT_USAGE, &error),
+        Err(error) if error.is::<kit::Error>() => complain(config::EXIT_USAGE, &error),
         Err(error) => complain(1, &error),
     }
 }

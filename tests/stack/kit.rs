@@ -14,8 +14,8 @@ use std::process::Command;
 use tachograph::config::Args;
 use tachograph::config::Around;
 use tachograph::config::Config;
-use tachograph::generate::Layout;
-use tachograph::generate::collector;
+use tachograph::kit::Layout;
+use tachograph::kit::collector;
 
 /// The settings that the kit in the tree is made from.
 pub(crate) fn settings() -> PathBuf {

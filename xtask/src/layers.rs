@@ -19,7 +19,7 @@ const ROOMS: [(&str, &[&str]); 20] = [
     ("engine", &["clock", "ident", "vitals", "sys"]),
     ("correlate", &["request", "stream", "gpu", "engine", "clock", "ident", "vitals"]),
     ("export", &["correlate", "clock", "ident", "vitals"]),
-    ("generate", &["export", "correlate"]),
+    ("kit", &["export", "correlate"]),
     ("ui", &["correlate", "clock", "ident", "vitals"]),
     ("serve", &["export", "ui", "correlate", "clock", "vitals"]),
     ("config", ANY),
@@ -40,7 +40,7 @@ const FENCES: [(&str, &[&str]); 10] = [
     ("procfs", &["discover"]),
     ("prometheus", &["export"]),
     ("reqwest", &["engine/scrape", "export/otlp"]),
-    ("serde_saphyr", &["generate/yaml"]),
+    ("serde_saphyr", &["kit/yaml"]),
     ("tokio", &["discover", "attach", "ring/read", "gpu", "engine", "export/otlp", "serve", "run", "main"]),
 ];
 

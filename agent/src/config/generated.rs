@@ -3,14 +3,14 @@
 use crate::config::Args;
 use crate::config::Around;
 use crate::config::Config;
-use crate::generate;
-use crate::generate::File;
-use crate::generate::Kit;
-use crate::generate::Layout;
-use crate::generate::What;
-use crate::generate::names;
-use crate::generate::rules::Rule;
-use crate::generate::rules::Rules;
+use crate::kit;
+use crate::kit::File;
+use crate::kit::Kit;
+use crate::kit::Layout;
+use crate::kit::What;
+use crate::kit::names;
+use crate::kit::rules::Rule;
+use crate::kit::rules::Rules;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -32,7 +32,7 @@ fn kit(layout: Layout) -> Kit {
 }
 
 fn rendered(layout: Layout) -> BTreeMap<String, String> {
-    let files = generate::files(&kit(layout), What::All).unwrap();
+    let files = kit::files(&kit(layout), What::All).unwrap();
     let count = files.len();
     let files: BTreeMap<String, String> = files.into_iter().map(|File { path, text }| (path, text)).collect();
     assert_eq!(files.len(), count, "two files have one path");
@@ -85,13 +85,13 @@ fn what_lies_in_the_tree_is_not_stale() {
 /// Every rule of the kit.
 fn rules() -> Vec<Rule> {
     let kit = kit(Layout::Box);
-    let slos = generate::slo::slos(&kit.objectives, &kit.goals).unwrap();
+    let slos = kit::slo::slos(&kit.objectives, &kit.goals).unwrap();
     let files: [Rules; 5] = [
-        generate::rules::recording(),
-        generate::aliases::rules(),
-        generate::burn::rules(&slos),
-        generate::alerts::rules(),
-        generate::alerts::trends(),
+        kit::rules::recording(),
+        kit::aliases::rules(),
+        kit::burn::rules(&slos),
+        kit::alerts::rules(),
+        kit::alerts::trends(),
     ];
     files.into_iter().flat_map(|rules| rules.groups).flat_map(|group| group.rules).collect()
 }
@@ -241,7 +241,7 @@ fn every_alert_says_what_it_is_and_what_to_do_and_has_a_test() {
         assert!(tests.contains(&format!("alertname=\"{name}\"")), "{name} has no test");
     }
     assert_eq!(runbook.matches("\n## ").count(), names.len(), "a page of no alert");
-    for alert in generate::alerts::ALERTS {
+    for alert in kit::alerts::ALERTS {
         let fires: BTreeSet<bool> = alert.trials.iter().map(|trial| trial.fires > 0).collect();
         assert_eq!(fires.len(), 2, "{} is tested firing and silent", alert.name);
     }

@@ -3,9 +3,9 @@
 use crate::correlate::slo::Objective;
 use crate::discover::Select;
 use crate::export::otlp::llm::Calls;
-use crate::generate::slo::Goal;
 use crate::ident::EngineKind;
 use crate::ident::Pid;
+use crate::kit::slo::Goal;
 use serde::Deserialize;
 use std::str::FromStr;
 use std::time::Duration;

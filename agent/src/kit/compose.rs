@@ -1,9 +1,9 @@
 //! The list of images in; the file that starts the stack on one machine, and the list itself, out.
 
-use crate::generate::Error;
-use crate::generate::File;
-use crate::generate::images;
-use crate::generate::yaml;
+use crate::kit::Error;
+use crate::kit::File;
+use crate::kit::images;
+use crate::kit::yaml;
 use serde_json::Value;
 use serde_json::json;
 

@@ -6,8 +6,8 @@ use super::panel::Kind;
 use super::panel::Panel;
 use super::rate;
 use super::row;
-use crate::generate::burn::BURNS;
-use crate::generate::rules::or_none_of;
+use crate::kit::burn::BURNS;
+use crate::kit::rules::or_none_of;
 
 const MODEL: &str = r#"gen_ai_request_model=~"$model""#;
 const EACH: &str = "{{gen_ai_request_model}} {{slo}}";

@@ -3,10 +3,10 @@
 //! The classic model, which every Grafana from 10 on imports and provisions. A board is rows, a row is panels from left
 //! to right; where they stand follows from their sizes.
 
-use crate::generate::Error;
-use crate::generate::File;
-use crate::generate::Kit;
-use crate::generate::slo::Slo;
+use crate::kit::Error;
+use crate::kit::File;
+use crate::kit::Kit;
+use crate::kit::slo::Slo;
 use panel::Panel;
 use serde_json::Value;
 use serde_json::json;

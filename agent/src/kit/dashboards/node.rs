@@ -6,8 +6,8 @@ use super::panel::Kind;
 use super::panel::Panel;
 use super::rate;
 use super::row;
-use crate::generate::Kit;
-use crate::generate::rules::or_none_of;
+use crate::kit::Kit;
+use crate::kit::rules::or_none_of;
 
 pub(super) fn board(kit: &Kit) -> Board {
     Board {

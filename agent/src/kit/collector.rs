@@ -1,11 +1,11 @@
 //! The layout in; settings of the OpenTelemetry Collector, by itself, on nodes, as their gateway, and what else it may
 //! send to, out.
 
-use crate::generate::Error;
-use crate::generate::File;
-use crate::generate::Kit;
-use crate::generate::Layout;
-use crate::generate::yaml;
+use crate::kit::Error;
+use crate::kit::File;
+use crate::kit::Kit;
+use crate::kit::Layout;
+use crate::kit::yaml;
 use serde_json::Map;
 use serde_json::Value;
 use serde_json::json;

@@ -1,8 +1,8 @@
 //! Recording rules by model, by node and for the fleet out: what boards and alerts ask again and again.
 
-use crate::generate::Error;
-use crate::generate::File;
-use crate::generate::yaml;
+use crate::kit::Error;
+use crate::kit::File;
+use crate::kit::yaml;
 use serde::Serialize;
 use std::collections::BTreeMap;
 

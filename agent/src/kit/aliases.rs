@@ -2,13 +2,13 @@
 //!
 //! Such a series carries `alias="tachograph"`, so it is told from one that an old vLLM exports itself.
 
-use crate::generate::Error;
-use crate::generate::File;
-use crate::generate::rules::Group;
-use crate::generate::rules::Rule;
-use crate::generate::rules::Rules;
-use crate::generate::rules::record;
-use crate::generate::yaml;
+use crate::kit::Error;
+use crate::kit::File;
+use crate::kit::rules::Group;
+use crate::kit::rules::Rule;
+use crate::kit::rules::Rules;
+use crate::kit::rules::record;
+use crate::kit::yaml;
 
 /// A name that is missed, what has its value, and what the agent has instead where vLLM itself is not scraped.
 pub struct Alias {

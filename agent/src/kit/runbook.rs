@@ -1,8 +1,8 @@
 //! Alerts in, the page with what to do about each of them out.
 
-use crate::generate::File;
-use crate::generate::alerts::ALERTS;
-use crate::generate::alerts::Page;
+use crate::kit::File;
+use crate::kit::alerts::ALERTS;
+use crate::kit::alerts::Page;
 use std::fmt::Write as _;
 
 /// Where it lies.

@@ -9,10 +9,10 @@ use super::panel::Panel;
 use super::quantile;
 use super::rate;
 use super::row;
-use crate::generate::Kit;
-use crate::generate::rules::or_none_of;
-use crate::generate::slo;
-use crate::generate::slo::Slo;
+use crate::kit::Kit;
+use crate::kit::rules::or_none_of;
+use crate::kit::slo;
+use crate::kit::slo::Slo;
 
 const TOKENS: &str = "suffix: tok";
 

@@ -1,7 +1,7 @@
 //! A value and what to say above it in, a YAML document as every reader of 1.1 and 1.2 understands it out.
 
-use crate::generate::Error;
-use crate::generate::File;
+use crate::kit::Error;
+use crate::kit::File;
 use serde::Serialize;
 use std::fmt::Write as _;
 

@@ -1,8 +1,8 @@
 //! Severities in; who is told of an alert, with whom together, and what it makes silent, out.
 
-use crate::generate::Error;
-use crate::generate::File;
-use crate::generate::yaml;
+use crate::kit::Error;
+use crate::kit::File;
+use crate::kit::yaml;
 use serde_json::Value;
 use serde_json::json;
 

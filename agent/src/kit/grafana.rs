@@ -1,9 +1,9 @@
 //! The layout in; Grafana's own settings, its data sources with the links between them, and where its boards are, out.
 
-use crate::generate::Error;
-use crate::generate::File;
-use crate::generate::Layout;
-use crate::generate::yaml;
+use crate::kit::Error;
+use crate::kit::File;
+use crate::kit::Layout;
+use crate::kit::yaml;
 use serde_json::Value;
 use serde_json::json;
 

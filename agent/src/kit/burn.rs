@@ -3,23 +3,23 @@
 //! The windows and factors are those of the SRE workbook for 30 days: each alert asks for the same burn rate in a long
 //! window, so that it is worth somebody's time, and in a twelfth of it, so that it ends when the trouble ends.
 
-use crate::generate::Error;
-use crate::generate::File;
-use crate::generate::cases::Case;
-use crate::generate::rules::ANSWERABLE;
-use crate::generate::rules::FAILED;
-use crate::generate::rules::Group;
-use crate::generate::rules::INTERVAL_SECONDS;
-use crate::generate::rules::Rule;
-use crate::generate::rules::Rules;
-use crate::generate::rules::or_none_of;
-use crate::generate::rules::record;
-use crate::generate::runbook;
-use crate::generate::slo;
-use crate::generate::slo::Kind;
-use crate::generate::slo::Models;
-use crate::generate::slo::Slo;
-use crate::generate::yaml;
+use crate::kit::Error;
+use crate::kit::File;
+use crate::kit::cases::Case;
+use crate::kit::rules::ANSWERABLE;
+use crate::kit::rules::FAILED;
+use crate::kit::rules::Group;
+use crate::kit::rules::INTERVAL_SECONDS;
+use crate::kit::rules::Rule;
+use crate::kit::rules::Rules;
+use crate::kit::rules::or_none_of;
+use crate::kit::rules::record;
+use crate::kit::runbook;
+use crate::kit::slo;
+use crate::kit::slo::Kind;
+use crate::kit::slo::Models;
+use crate::kit::slo::Slo;
+use crate::kit::yaml;
 use std::collections::BTreeMap;
 
 /// A burn rate that is watched: 1 spends the budget of 30 days in 30 days.

@@ -259,7 +259,7 @@ fn of_kind(kind: Kind, objectives: &Objectives, goals: &Goals) -> Result<Vec<(St
 
 /// Each burn rate that is watched must be possible.
 fn can_burn(key: &str, slo: &Slo) -> Result<(), Refused> {
-    let fastest = crate::generate::burn::BURNS.iter().map(|burn| burn.factor).fold(0.0, f64::max);
+    let fastest = crate::kit::burn::BURNS.iter().map(|burn| burn.factor).fold(0.0, f64::max);
     if slo.most() > fastest {
         return Ok(());
     }

@@ -1,8 +1,8 @@
 //! Series and what alerts they lead to in; unit tests of rules in promtool's format out.
 
-use crate::generate::Error;
-use crate::generate::File;
-use crate::generate::yaml;
+use crate::kit::Error;
+use crate::kit::File;
+use crate::kit::yaml;
 use serde_json::Value;
 use serde_json::json;
 

@@ -8,7 +8,7 @@ use super::panel::Panel;
 use super::quantile;
 use super::rate;
 use super::row;
-use crate::generate::rules::or_none_of;
+use crate::kit::rules::or_none_of;
 
 pub(super) fn board() -> Board {
     Board {

@@ -2,8 +2,8 @@
 
 use crate::export::catalog;
 use crate::export::catalog::Kind;
-use crate::generate::aliases::ALIASES;
-use crate::generate::aliases::VLLM;
+use crate::kit::aliases::ALIASES;
+use crate::kit::aliases::VLLM;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 

@@ -1,6 +1,6 @@
 //! A layout in; where each program of the stack listens, and where the others find it, out.
 
-use crate::generate::Layout;
+use crate::kit::Layout;
 
 impl Layout {
     /// The address that servers listen on: on one machine, nobody outside it can reach them.

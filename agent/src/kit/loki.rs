@@ -1,9 +1,9 @@
 //! The layout in; Loki's settings out: one program, records kept for 90 days, their trace beside them.
 
-use crate::generate::Error;
-use crate::generate::File;
-use crate::generate::Layout;
-use crate::generate::yaml;
+use crate::kit::Error;
+use crate::kit::File;
+use crate::kit::Layout;
+use crate::kit::yaml;
 use serde_json::json;
 
 /// How long records are kept: 90 days.

@@ -1,17 +1,17 @@
 //! The alerts that need no objective, one row each; their rules, unit tests and runbook out.
 
-use crate::generate::Error;
-use crate::generate::File;
-use crate::generate::burn;
-use crate::generate::cases;
-use crate::generate::cases::Case;
-use crate::generate::rules::Group;
-use crate::generate::rules::Rule;
-use crate::generate::rules::Rules;
-use crate::generate::rules::record;
-use crate::generate::runbook;
-use crate::generate::slo::Slo;
-use crate::generate::yaml;
+use crate::kit::Error;
+use crate::kit::File;
+use crate::kit::burn;
+use crate::kit::cases;
+use crate::kit::cases::Case;
+use crate::kit::rules::Group;
+use crate::kit::rules::Rule;
+use crate::kit::rules::Rules;
+use crate::kit::rules::record;
+use crate::kit::runbook;
+use crate::kit::slo::Slo;
+use crate::kit::yaml;
 
 mod table;
 

@@ -1,15 +1,15 @@
 //! The layout in; Prometheus' scrape settings, what it discovers agents and engines by, and examples that scale out.
 
-use crate::generate::Error;
-use crate::generate::File;
-use crate::generate::Kit;
-use crate::generate::Layout;
-use crate::generate::aliases;
-use crate::generate::budget::Budget;
-use crate::generate::budget::Load;
-use crate::generate::rules;
-use crate::generate::rules::INTERVAL_SECONDS;
-use crate::generate::yaml;
+use crate::kit::Error;
+use crate::kit::File;
+use crate::kit::Kit;
+use crate::kit::Layout;
+use crate::kit::aliases;
+use crate::kit::budget::Budget;
+use crate::kit::budget::Load;
+use crate::kit::rules;
+use crate::kit::rules::INTERVAL_SECONDS;
+use crate::kit::yaml;
 use serde_json::Value;
 use serde_json::json;
 

@@ -1,9 +1,9 @@
 //! The layout in; Tempo's settings out: one program that keeps traces and makes metrics of them.
 
-use crate::generate::Error;
-use crate::generate::File;
-use crate::generate::Layout;
-use crate::generate::yaml;
+use crate::kit::Error;
+use crate::kit::File;
+use crate::kit::Layout;
+use crate::kit::yaml;
 use serde_json::json;
 
 /// How long traces are kept: 30 days.
