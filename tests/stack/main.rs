@@ -4,7 +4,6 @@
 #![expect(clippy::float_cmp, reason = "counts and copied values are exact, or wrong")]
 
 mod caller;
-mod chain;
 mod evaluated;
 mod kit;
 mod llama;
@@ -13,4 +12,3 @@ mod outage;
 mod programs;
 mod prometheus;
 mod stored;
-mod whole;

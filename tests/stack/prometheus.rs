@@ -152,11 +152,6 @@ fn stored(prometheus: &Prometheus, requests: &[Value], metric: &str) -> Result<V
     Ok(series.iter().filter_map(|one| one["exemplars"].as_array()).flatten().cloned().collect())
 }
 
-/// The labels of those exemplars.
-pub(crate) fn exemplars(prometheus: &Prometheus, requests: &[Value], metric: &str) -> Result<Vec<Value>> {
-    Ok(stored(prometheus, requests, metric)?.into_iter().map(|mut exemplar| exemplar["labels"].take()).collect())
-}
-
 fn stored_exemplars(prometheus: &Prometheus, requests: &[Value], metric: &str, field: &str) -> Result<()> {
     let exemplars = stored(prometheus, requests, metric)?;
     assert!(!exemplars.is_empty(), "{metric}");

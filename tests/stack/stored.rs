@@ -7,8 +7,8 @@ use crate::evaluated::hastened;
 use crate::evaluated::values;
 use crate::kit;
 use crate::programs::Programs;
+use crate::programs::output;
 use crate::prometheus::Prometheus;
-use crate::prometheus::encoded;
 use agent_tests::agent::Agent;
 use agent_tests::http;
 use agent_tests::process::Running;
@@ -120,21 +120,6 @@ fn exemplar(prometheus: &Prometheus) -> Result<Option<String>> {
     Ok(exemplars.next().and_then(|exemplar| exemplar["labels"]["trace_id"].as_str().map(str::to_owned)))
 }
 
-/// A record as the agent sends it, with its trace.
-fn record(trace: &str) -> String {
-    let text = |key: &str, value: &str| json!({"key": key, "value": {"stringValue": value}});
-    json!({"resourceLogs": [{
-        "resource": {"attributes": [text("service.name", "tachograph"), text("host.name", "box")]},
-        "scopeLogs": [{"scope": {"name": "tachograph"}, "logRecords": [{
-            "timeUnixNano": System.anchor().unix_ns.to_string(),
-            "traceId": trace,
-            "spanId": "00f067aa0ba902b7",
-            "body": {"stringValue": "{\"event\":\"llm_request\"}"},
-        }]}],
-    }]})
-    .to_string()
-}
-
 /// An agent with the kit's settings that sends to this Collector.
 fn sends(programs: &Programs, scratch: &Scratch, stores: &Stores) -> Result<Agent> {
     let (settings, url) = (kit::settings(), format!("http://127.0.0.1:{}", stores.otlp));
@@ -196,32 +181,58 @@ fn an_exemplar_leads_to_its_trace_and_a_trace_to_its_record() -> Result<()> {
     let agent = sends(&programs, &scratch, &stores)?;
     hastened(&kit, &[(9478, agent.port())])?;
     let prometheus = Prometheus::with(&programs, &scratch, &kit.join("prometheus.yml"), port)?;
-    let seen = standin.load(&scratch, "calm", 0)?;
+    let seen = standin.load(&scratch, "users", 0)?;
     agent.records_when(&[standin.pid()], seen.len(), RECORDS)?;
 
     let trace = until("exemplar", || exemplar(&prometheus))?;
     let requests = agent.requests()?;
-    let known = |request: &&Value| request["trace_id"].as_str() == Some(&trace);
-    assert!(requests.iter().any(|request| known(&request)), "{trace} is of no request");
+    let of = |key: &str, id: &Value| {
+        requests.iter().find(|request| request[key] == *id).with_context(|| format!("{id} is of no request"))
+    };
+    let request = of("trace_id", &json!(trace))?;
     let stored = until("trace in Tempo", || Ok(http::get(stores.traces, &format!("/api/traces/{trace}")).ok()))?;
     for phase in ["receive", "queue", "prefill", "decode", "deliver"] {
         assert!(stored.contains(&format!("\"{phase}\"")), "no {phase} in {stored}");
     }
+    assert!(stored.contains(&format!(r#""tachograph.serial","value":{{"intValue":"{}"}}"#, request["id"])), "{stored}");
     until("metrics of spans", || {
         let calls = values(&prometheus, "sum(traces_spanmetrics_calls_total)")?;
         Ok(calls.into_iter().find(|calls| *calls > 0.0))
     })?;
 
-    http::post_json(stores.otlp, "/v1/logs", &record(&trace))?;
-    let query = encoded(&format!("{{job=\"llm-requests\"}} | trace_id=\"{trace}\""));
-    let lines = until("record in Loki", || {
-        let answer = http::get(stores.logs, &format!("/loki/api/v1/query_range?query={query}"))?;
-        let answer: Value = serde_json::from_str(&answer)?;
-        let streams = answer["data"]["result"].as_array().cloned().unwrap_or_default();
-        Ok((!streams.is_empty()).then_some(streams))
+    let logcli = |arguments: &[&str]| -> Result<Option<String>> {
+        let Some(mut logcli) = Programs::built("logcli") else { return Ok(None) };
+        logcli.env("LOKI_ADDR", format!("http://127.0.0.1:{}", stores.logs)).args(["--quiet", "--output=raw"]);
+        output(logcli.args(arguments)).map(Some)
+    };
+    let lines = |words: &str| words.lines().map(serde_json::from_str).collect::<Result<Vec<Value>, _>>();
+    let of_trace = format!("{{job=\"llm-requests\"}} | trace_id=\"{trace}\"");
+    // The words of the guides.
+    let of_user = r#"{job="llm-requests"} |= "user_id=user_abc123""#;
+    let sent = |user: &str| requests.iter().filter(|request| request["user"] == user).count();
+    for (query, count) in [(of_trace.as_str(), 1), (of_user, sent("user_abc123"))] {
+        let found = until(query, || {
+            let Some(words) = logcli(&["query", query, "--since=1h", "--limit=1000"])? else { return Ok(Some(None)) };
+            let lines = lines(&words)?;
+            Ok((lines.len() >= count).then_some(Some(lines)))
+        })?;
+        let Some(found) = found else { return Ok(()) };
+        println!("{query}: {} records", found.len());
+        assert_eq!(found.len(), count, "{query}");
+        for record in found {
+            let request = of("span_id", &record["span_id"])?;
+            assert_eq!((&record["user_id"], &record["prompt_tokens"]), (&request["user"], &request["input_tokens"]));
+        }
+    }
+    let rate = r#"rate({job="llm-requests"} | json | status="error"[5m])"#;
+    let failing = |rates: &Value| {
+        rates.as_array().is_some_and(|series| series.len() == requests.iter().filter(|it| failed(it)).count())
+    };
+    until(rate, || {
+        let words = logcli(&["query", rate, "--step=1m"])?.context("it was there")?;
+        let rates: Value = serde_json::from_str(&words)?;
+        Ok(failing(&rates).then_some(()))
     })?;
-    assert_eq!(lines.len(), 1, "{lines:?}");
-    assert_eq!(lines[0]["stream"]["host_name"], "box", "{lines:?}");
     agent.stop()?;
     let words = stores.kill()?;
     // The agent's metrics are scraped. Were what it pushes passed on, this Prometheus, which takes no OTLP, would refuse.
