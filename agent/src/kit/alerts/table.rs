@@ -344,7 +344,9 @@ pub static ALERTS: &[Alert] = &[
     },
     Alert {
         name: "TachographExportFails",
-        expr: "rate(tachograph_agent_export_failures_total[5m]) > 0 or rate(tachograph_agent_spans_dropped_total[5m]) > 0",
+        expr: "rate(tachograph_agent_export_failures_total[5m]) > 0\n\
+               or rate(tachograph_agent_spans_dropped_total[5m]) > 0\n\
+               or rate(tachograph_agent_logs_dropped_total[5m]) > 0",
         hold: "10m",
         severity: "warning",
         summary: "{{ $labels.node }}: the agent cannot deliver to its collector",

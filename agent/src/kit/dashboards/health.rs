@@ -71,12 +71,18 @@ fn losses() -> [Panel; 4] {
             ),
         ),
         counted(
-            &[("spans_sent", "sent"), ("spans_dropped", "dropped"), ("export_failures", "failed attempts")],
+            &[
+                ("spans_sent", "spans sent"),
+                ("spans_dropped", "spans lost"),
+                ("logs_sent", "logs sent"),
+                ("logs_dropped", "logs lost"),
+                ("export_failures", "failed attempts"),
+            ],
             Panel::new(
                 Kind::Lines,
                 "Delivery",
                 "cps",
-                "Spans that the collector took, that are lost, and attempts that failed.",
+                "Spans and logs that the collector took, those that are lost, and attempts that failed.",
             ),
         ),
     ]
