@@ -125,7 +125,7 @@ async fn agent(config: Config) -> anyhow::Result<()> {
     let ring_end = RingEnd {
         ring: Ring::new(ring, numbering),
         counts,
-        line: Line::new(Arc::clone(&vitals)),
+        line: Line::new(Arc::clone(&vitals), config.content.clone()),
         vitals: Arc::clone(&vitals),
         clock: Arc::clone(&clock),
         arrivals,

@@ -14,6 +14,7 @@ use crate::correlate::fate::Fate;
 use crate::correlate::labels;
 use crate::correlate::totals;
 use crate::export::otlp::attribute::Attributes;
+use crate::export::otlp::content;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::SpanFlags;
 use opentelemetry_proto::tonic::trace::v1::Status;
@@ -125,6 +126,9 @@ fn attributes(finished: &Finished) -> Attributes {
     conventional(&finished.request, &mut out);
     own(&finished.request, &mut out);
     around(finished, &mut out);
+    if let Some(content) = &finished.content {
+        content::attributes(content, &finished.request.finish_reasons, &mut out);
+    }
     out
 }
 
