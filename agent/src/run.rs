@@ -51,6 +51,8 @@ use tokio::sync::mpsc as queue;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+#[cfg(test)]
+mod content;
 pub mod engines;
 pub mod keeper;
 pub mod line;

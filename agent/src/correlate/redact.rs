@@ -139,7 +139,7 @@ mod tests {
 
     #[test]
     fn secrets_go_and_what_only_looks_like_one_stays() {
-        let rules = Rules::new(true, &["ticket-[0-9]+".to_owned(), "x*".to_owned()]).unwrap();
+        let rules = Rules::new(true, &["ticket-[0-9]+".to_owned(), "Q*".to_owned()]).unwrap();
         for (text, expected) in [
             ("ask ada@example.org, or bob.b+x@mail.example.co.uk.", "ask [redacted], or [redacted]."),
             ("jürgen@müller.de @handle a@b", "[redacted] @handle a@b"),
@@ -177,9 +177,9 @@ mod tests {
         for shown in 0..=text.len() {
             let (out, count) = rules.apply(&Text { shown, ..all(text) });
             let expected = match shown {
-                0..=4 => text[..shown].to_owned(),
+                0..=4 => text.get(..shown).unwrap().to_owned(),
                 5..=27 => "key [redacted]".to_owned(),
-                28..=37 => format!("key [redacted]{}", &text[27..shown]),
+                28..=37 => format!("key [redacted]{}", text.get(27..shown).unwrap()),
                 _ => "key [redacted] and more [redacted]".to_owned(),
             };
             assert_eq!((out, count), (expected, u64::from(shown > 4) + u64::from(shown > 37)), "{shown}");

@@ -239,6 +239,9 @@ impl Said {
                 if let Some(role) = &turn.role {
                     self.role(place, role);
                 }
+                if turn.apart {
+                    self.set_apart(place);
+                }
                 if let Some(name) = &part.name {
                     self.name(place, number, name);
                 }
@@ -325,3 +328,6 @@ impl Drop for Share {
         self.held.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests;

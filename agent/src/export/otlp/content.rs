@@ -26,7 +26,7 @@ pub fn attributes(content: &Content, finish_reasons: &[String], out: &mut Attrib
         let (apart, turns): (Vec<&Turn>, Vec<&Turn>) = prompt.turns.iter().partition(|turn| turn.apart);
         let messages = turns.into_iter().map(|turn| message(turn, "user"));
         out.put("gen_ai.input.messages", list(messages));
-        out.put("gen_ai.system_instructions", list(apart.into_iter().flat_map(|turn| parts(turn))));
+        out.put("gen_ai.system_instructions", list(apart.into_iter().flat_map(parts)));
     }
     if let Some(completion) = &content.completion {
         let mut turns: Vec<&Turn> = completion.turns.iter().collect();
@@ -139,4 +139,147 @@ fn parts(turn: &Turn) -> impl Iterator<Item = Value> {
             known([("type", json!("tool_call")), ("name", json!(name)), ("arguments", json!(arguments))])
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::correlate::Finished;
+    use crate::correlate::Request;
+    use crate::correlate::Update;
+    use crate::correlate::redact::Rules;
+    use crate::correlate::sample::ANCHOR;
+    use crate::correlate::sample::busy;
+    use crate::correlate::sample::streamed;
+    use crate::export::otlp::log;
+    use crate::export::otlp::queue;
+    use crate::export::otlp::span;
+    use crate::stream::content::Both;
+    use crate::stream::content::Capture;
+    use crate::stream::content::Kind;
+    use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
+    use std::sync::Arc;
+
+    fn of(both: &Both) -> Content {
+        Content::of(both, &Rules::new(true, &[]).unwrap())
+    }
+
+    /// Two messages and instructions asked, two choices answered, with all kinds of parts.
+    fn conversation(max_bytes: usize) -> Content {
+        let capture = Capture::new(max_bytes);
+        let [mut asked, mut answered] = [capture.side(), capture.side()];
+        asked.role(1, "user");
+        asked.add(1, Kind::Text, 1, "look, a@b.org", 0);
+        asked.leave_out(1, 2, "image_url");
+        asked.add(2, Kind::Text, 0, "a prompt", 0);
+        asked.role(3, "system");
+        asked.set_apart(3);
+        asked.add(3, Kind::Text, 0, "be kind", 0);
+        answered.add(1, Kind::Text, 0, "second", 0);
+        answered.add(0, Kind::Reasoning, 0, "hm", 0);
+        answered.add(0, Kind::Text, 0, "first", 0);
+        answered.name(0, 0, "f");
+        answered.add(0, Kind::Call, 0, "{}", 0);
+        of(&Both { asked: Some(Box::new(asked)), answered: Some(Box::new(answered)) })
+    }
+
+    fn finished(content: Content) -> Arc<Finished> {
+        let finish_reasons = vec!["tool_calls".to_owned(), "stop".to_owned()];
+        let request = Request { finish_reasons, ..streamed(1) };
+        let finished = busy().update(Update::Ended(Box::new(request)), ANCHOR).remove(0);
+        Arc::new(Finished { content: Some(Box::new(content)), ..Finished::clone(&finished) })
+    }
+
+    fn line(finished: &Arc<Finished>) -> String {
+        let record = log::record(&log::Entry::Request(Arc::clone(finished)));
+        let Some(Any::StringValue(line)) = record.body.unwrap().value else { panic!("no text") };
+        line
+    }
+
+    #[test]
+    fn a_log_has_both_sides() {
+        let body: Value = serde_json::from_str(&line(&finished(conversation(1_000)))).unwrap();
+        assert_eq!(
+            body["prompt"],
+            json!([
+                { "role": "system", "content": "be kind" },
+                { "role": "user", "content": "look, [redacted]\n[image_url]" },
+                { "content": "a prompt" },
+            ])
+        );
+        assert_eq!(
+            body["completion"],
+            json!([
+                { "index": 0, "content": "first", "reasoning": "hm", "tool_calls": [{ "name": "f", "arguments": "{}" }] },
+                { "index": 1, "content": "second" },
+            ])
+        );
+        assert_eq!((&body["prompt_bytes"], &body["completion_bytes"]), (&json!(28), &json!(15)));
+        assert_eq!((&body["prompt_truncated"], &body["completion_truncated"]), (&json!(false), &json!(false)));
+        assert_eq!((&body["redacted"], body["msg"].as_str().unwrap().contains("look")), (&json!(1), false));
+    }
+
+    #[test]
+    fn a_span_has_both_sides_as_the_conventions_shape_them() {
+        let server = span::spans(&finished(conversation(1_000))).next().unwrap();
+        let attribute = |name: &str| {
+            let found = server.attributes.iter().find(|attribute| attribute.key == name).unwrap();
+            let Some(Any::StringValue(text)) = found.value.clone().unwrap().value else { panic!("no text") };
+            serde_json::from_str::<Value>(&text).unwrap()
+        };
+        let text = |content: &str| json!({ "type": "text", "content": content });
+        assert_eq!(
+            attribute("gen_ai.input.messages"),
+            json!([
+                { "role": "user", "parts": [text("look, [redacted]"), text("[image_url]")] },
+                { "role": "user", "parts": [text("a prompt")] },
+            ])
+        );
+        assert_eq!(attribute("gen_ai.system_instructions"), json!([text("be kind")]));
+        let (reasoning, call) = (
+            json!({ "type": "reasoning", "content": "hm" }),
+            json!({ "type": "tool_call", "name": "f", "arguments": "{}" }),
+        );
+        assert_eq!(
+            attribute("gen_ai.output.messages"),
+            json!([
+                { "role": "assistant", "parts": [reasoning, text("first"), call], "finish_reason": "tool_calls" },
+                { "role": "assistant", "parts": [text("second")], "finish_reason": "stop" },
+            ])
+        );
+    }
+
+    #[test]
+    fn what_is_missing_is_said() {
+        let content = conversation(9);
+        let body: Value = serde_json::from_str(&line(&finished(content))).unwrap();
+        assert_eq!(body["prompt"][1]["content"], "look, [re\n[image_url]");
+        assert_eq!((&body["prompt_bytes"], &body["prompt_truncated"]), (&json!(28), &json!(true)));
+        assert_eq!((&body["completion_bytes"], &body["completion_truncated"]), (&json!(15), &json!(true)));
+        let fields = written(&of(&Both { asked: None, answered: None }));
+        assert_eq!(Value::Object(fields), json!({ "redacted": 0 }), "what was not read has no key");
+    }
+
+    /// Escapes make a text up to six times as long, and a store refuses a line that is too long as a whole.
+    #[test]
+    fn no_line_is_too_long() {
+        for text in ["\u{1}", "\"", "é", "\n", "a"] {
+            let capture = Capture::new(usize::MAX);
+            let mut side = capture.side();
+            side.add(0, Kind::Text, 0, &text.repeat(200_000), 0);
+            let side = Some(Box::new(side));
+            let finished = finished(of(&Both { asked: side.clone(), answered: side }));
+            let line = line(&finished);
+            assert!(line.len() <= 250_000 && line.len() > 100_000, "{text:?}: {}", line.len());
+            assert_eq!(serde_json::from_str::<Value>(&line).unwrap()["prompt_truncated"], true);
+        }
+    }
+
+    #[test]
+    fn a_queue_counts_it() {
+        let with = finished(conversation(1_000));
+        let without = Finished { content: None, ..Finished::clone(&with) };
+        let texts = "look, [redacted]a promptbe kindsecondhmfirst{}".len();
+        assert!(queue::weight(&with) >= queue::weight(&without) + texts);
+    }
 }

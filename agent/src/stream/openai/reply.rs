@@ -190,6 +190,7 @@ impl ReplyScan {
     }
 
     /// Another one, before the first byte, that captures as much.
+    #[must_use]
     pub fn afresh(&self) -> Self {
         Self::new(self.answered.as_ref().map(|answered| answered.capture()))
     }

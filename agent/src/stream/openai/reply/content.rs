@@ -175,7 +175,6 @@ impl Answered {
             Place::DeltaReasoning | Place::ItemReasoning | Place::ItemThought => self.text(Kind::Reasoning, 0, value),
             Place::ChoiceRefusal | Place::ItemRefusal => self.text(Kind::Refusal, 0, value),
             Place::ChoiceAudio if value == Value::Open => self.open().leave_out(0, 0, "audio"),
-            Place::ChoiceAudio => {}
             Place::ChoiceCall if value == Value::Open => self.call = None,
             Place::ChoiceCall if value == Value::Close => {
                 let number = self.call.take().unwrap_or(call);
@@ -183,7 +182,6 @@ impl Answered {
                     self.calls.push(number);
                 }
             }
-            Place::ChoiceCall => {}
             Place::ChoiceCallNumber => self.call = value.unsigned(),
             Place::ChoiceCallName | Place::BlockName | Place::ItemName | Place::ItemCallName => {
                 if let Some(name) = value.text() {
@@ -199,7 +197,7 @@ impl Answered {
                 let reasons = std::mem::take(&mut self.reasons);
                 self.settle(0, |kind| if reasons && kind == Kind::Text { Kind::Reasoning } else { kind }, |_| number);
             }
-            Place::Item => {}
+            Place::ChoiceAudio | Place::ChoiceCall | Place::Item => {}
         }
     }
 
