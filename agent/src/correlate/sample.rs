@@ -42,6 +42,7 @@ use crate::vitals::Vitals;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+pub(crate) mod content;
 mod gpus;
 
 /// Monotonic 10 s is this Unix second.

@@ -102,13 +102,11 @@ fn exported(finished: &Arc<Finished>) -> String {
     all
 }
 
-#[expect(clippy::use_debug, reason = "what is printed is looked through")]
 fn shown(correlator: &Correlator, finished: &Finished) -> String {
     let snapshot = correlator.snapshot(ANCHOR);
     format!("{finished:?} {snapshot:?} {} {}", ui::record::record(finished), ui::api::snapshot(&snapshot))
 }
 
-#[expect(clippy::use_debug, reason = "what is printed is looked through")]
 #[test]
 fn without_capture_no_word_comes_out_anywhere() {
     let (correlator, updates) = (correlator(&redacting()), updates(None, &ask(), &events()));
@@ -118,7 +116,6 @@ fn without_capture_no_word_comes_out_anywhere() {
     assert!(!exported(&finished).contains(WORD) && !shown(&correlator, &finished).contains(WORD));
 }
 
-#[expect(clippy::use_debug, reason = "what is printed is looked through")]
 #[test]
 fn with_capture_words_come_out_in_exports_alone_and_without_secrets() {
     let correlator = correlator(&redacting());

@@ -147,41 +147,16 @@ mod tests {
     use crate::correlate::Finished;
     use crate::correlate::Request;
     use crate::correlate::Update;
-    use crate::correlate::redact::Rules;
     use crate::correlate::sample::ANCHOR;
     use crate::correlate::sample::busy;
+    use crate::correlate::sample::content::conversation;
+    use crate::correlate::sample::content::repeated;
     use crate::correlate::sample::streamed;
     use crate::export::otlp::log;
     use crate::export::otlp::queue;
     use crate::export::otlp::span;
-    use crate::stream::content::Both;
-    use crate::stream::content::Capture;
-    use crate::stream::content::Kind;
     use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
     use std::sync::Arc;
-
-    fn of(both: &Both) -> Content {
-        Content::of(both, &Rules::new(true, &[]).unwrap())
-    }
-
-    /// Two messages and instructions asked, two choices answered, with all kinds of parts.
-    fn conversation(max_bytes: usize) -> Content {
-        let capture = Capture::new(max_bytes);
-        let [mut asked, mut answered] = [capture.side(), capture.side()];
-        asked.role(1, "user");
-        asked.add(1, Kind::Text, 1, "look, a@b.org", 0);
-        asked.leave_out(1, 2, "image_url");
-        asked.add(2, Kind::Text, 0, "a prompt", 0);
-        asked.role(3, "system");
-        asked.set_apart(3);
-        asked.add(3, Kind::Text, 0, "be kind", 0);
-        answered.add(1, Kind::Text, 0, "second", 0);
-        answered.add(0, Kind::Reasoning, 0, "hm", 0);
-        answered.add(0, Kind::Text, 0, "first", 0);
-        answered.name(0, 0, "f");
-        answered.add(0, Kind::Call, 0, "{}", 0);
-        of(&Both { asked: Some(Box::new(asked)), answered: Some(Box::new(answered)) })
-    }
 
     fn finished(content: Content) -> Arc<Finished> {
         let finish_reasons = vec!["tool_calls".to_owned(), "stop".to_owned()];
@@ -256,7 +231,7 @@ mod tests {
         assert_eq!(body["prompt"][1]["content"], "look, [re\n[image_url]");
         assert_eq!((&body["prompt_bytes"], &body["prompt_truncated"]), (&json!(28), &json!(true)));
         assert_eq!((&body["completion_bytes"], &body["completion_truncated"]), (&json!(15), &json!(true)));
-        let fields = written(&of(&Both { asked: None, answered: None }));
+        let fields = written(&Content { prompt: None, completion: None, redacted: 0 });
         assert_eq!(Value::Object(fields), json!({ "redacted": 0 }), "what was not read has no key");
     }
 
@@ -264,12 +239,7 @@ mod tests {
     #[test]
     fn no_line_is_too_long() {
         for text in ["\u{1}", "\"", "é", "\n", "a"] {
-            let capture = Capture::new(usize::MAX);
-            let mut side = capture.side();
-            side.add(0, Kind::Text, 0, &text.repeat(200_000), 0);
-            let side = Some(Box::new(side));
-            let finished = finished(of(&Both { asked: side.clone(), answered: side }));
-            let line = line(&finished);
+            let line = line(&finished(repeated(text)));
             assert!(line.len() <= 250_000 && line.len() > 100_000, "{text:?}: {}", line.len());
             assert_eq!(serde_json::from_str::<Value>(&line).unwrap()["prompt_truncated"], true);
         }
