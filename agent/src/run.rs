@@ -154,6 +154,10 @@ async fn agent(config: Config) -> anyhow::Result<()> {
     tasks.spawn(tell::watch(Arc::clone(&clock), Arc::clone(&correlator), exporter.logs()));
     let serving = tokio::spawn(serve::serve(listener, serve::Site { reader, ready }, stopped));
     let correlating = tokio::spawn(correlate(ends, Arc::clone(&clock), correlator, exporter));
+    if let Some(content) = &config.content {
+        let goes_out = config.otlp.logs.is_some() || config.otlp.traces.is_some();
+        tracing::info!(max_bytes = content.max_bytes(), goes_out, "prompts and answers are captured");
+    }
     tracing::info!(listen = %config.listen, "serving /metrics, /api/v1/requests, /api/v1/snapshot");
 
     let mut terminate = signal(SignalKind::terminate())?;

@@ -15,6 +15,9 @@ use crate::stream::content::Said;
 use crate::stream::http::Config;
 use crate::stream::http::Http;
 use crate::vitals::Vitals;
+use rand::Rng as _;
+use rand::SeedableRng as _;
+use rand::rngs::SmallRng;
 
 const CONN: Conn = Conn { pid: Pid(7), fd: 9, opened_ns: 1 };
 
@@ -274,16 +277,50 @@ fn all_else_is_as_without() {
     ];
     for (ask, reply) in &bodies {
         let pieces: [(Way, &[u8]); 2] = [(Way::In, ask), (Way::Out, reply)];
-        let mut with = heard(Some(&Capture::new(100)), &pieces);
-        for message in &mut with {
-            match message {
-                Message::Received { body, .. } => assert!(body.said.take().is_some()),
-                Message::Said { chunk, .. } => drop(chunk.said.take()),
-                _ => {}
-            }
-        }
+        let (with, said) = without_words(heard(Some(&Capture::new(100)), &pieces));
+        assert!(said > 0);
         assert_eq!(with, heard(None, &pieces), "{}", String::from_utf8_lossy(ask));
     }
+}
+
+/// The same messages without what is captured, and of how many something was.
+fn without_words(mut messages: Vec<Message>) -> (Vec<Message>, usize) {
+    let said = messages.iter_mut().filter_map(|message| match message {
+        Message::Received { body, .. } => body.said.take(),
+        Message::Said { chunk, .. } => chunk.said.take(),
+        _ => None,
+    });
+    let said = said.count();
+    (messages, said)
+}
+
+/// Damaged bytes are read as without capture, whatever the damage.
+#[test]
+fn damage_is_read_as_without() {
+    let asks = [
+        ask(
+            CHAT,
+            r#"{"messages":[{"role":"user","content":[{"type":"text","text":"a"},{"type":"image"}],"tool_calls":[{}]}]}"#,
+        ),
+        ask(TEXT, r#"{"prompt":[[1,2],[3]],"input":["a",{"content":"b","type":"c"}],"system":["d"]}"#),
+    ];
+    let reply = stream(&[
+        r#"{"choices":[{"index":0,"delta":{"content":"a","tool_calls":[{"index":1,"function":{"name":"f"}}]}}]}"#,
+        r#"{"type":"response.output_text.delta","delta":"a","output_index":1,"output":[{"type":"reasoning"}]}"#,
+    ]);
+    let (mut random, mut said) = (SmallRng::seed_from_u64(3), 0);
+    for turn in 0..4_000 {
+        let mut pieces = [asks[turn % 2].clone(), reply.clone()];
+        for piece in &mut pieces {
+            let (from, to) = (random.random_range(100..piece.len()), random.random_range(90..piece.len()));
+            piece[to] = piece[from];
+        }
+        let pieces: [(Way, &[u8]); 2] = [(Way::In, &pieces[0]), (Way::Out, &pieces[1])];
+        let (with, some) = without_words(heard(Some(&Capture::new(100)), &pieces));
+        assert_eq!(with, heard(None, &pieces), "{pieces:?}");
+        said += some;
+    }
+    assert!(said > 4_000, "{said}");
 }
 
 #[test]
