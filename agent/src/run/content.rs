@@ -133,6 +133,16 @@ fn with_capture_words_come_out_in_exports_alone_and_without_secrets() {
 }
 
 #[test]
+fn wherever_the_end_lies_no_part_of_a_secret_comes_out() {
+    for max_bytes in 1..=80 {
+        let correlator = correlator(&redacting());
+        let finished = finished(&correlator, updates(Some(Capture::new(max_bytes)), &ask(), &events()));
+        let exported = exported(&finished);
+        assert!(!exported.contains("ada") && !exported.contains("sk-"), "{max_bytes}: {exported}");
+    }
+}
+
+#[test]
 fn without_rules_none_comes_out() {
     let correlator = correlator(&Settings::default());
     let finished = finished(&correlator, updates(Some(Capture::new(1_000)), &ask(), &events()));

@@ -23,6 +23,9 @@ const ROOM: usize = 64 << 20;
 /// Parts of one side that are told apart.
 const PARTS: usize = 2_048;
 
+/// How many of the latest turns, and parts of one, are looked at for one that goes on.
+const LOOK: usize = 256;
+
 /// How much of each side is captured, and what all texts together take already.
 #[derive(Debug, Clone)]
 pub struct Capture {
@@ -219,13 +222,19 @@ impl Said {
         let may_show = own.shown + visible.len();
         let kept = if may_show > 0 { cut(text, (may_show + SLACK).saturating_sub(own.kept.len())) } else { "" };
         let (visible, cut_short) = (visible.len(), open && visible.len() < text.len());
-        if !self.share.grow(kept.len()) {
+        let fits = self.share.grow(kept.len());
+        if let Some(Part { text, .. }) = self.part(turn, kind, number) {
+            if fits {
+                text.kept.push_str(kept);
+                text.shown = may_show;
+            } else {
+                // A secret may be torn at the end of what there is.
+                text.shown = text.shown.min(text.kept.floor_char_boundary(text.kept.len().saturating_sub(SLACK)));
+            }
+        }
+        if !fits {
             self.full = true;
             return;
-        }
-        if let Some(part) = self.part(turn, kind, number) {
-            part.text.kept.push_str(kept);
-            part.text.shown = may_show;
         }
         self.full |= cut_short;
         self.shown += visible;
@@ -259,7 +268,8 @@ impl Said {
     }
 
     fn turn(&mut self, number: u32) -> Option<&mut Turn> {
-        let known = self.turns.iter().rposition(|turn| turn.number == number);
+        let first = self.turns.len().saturating_sub(LOOK);
+        let known = self.turns.iter().skip(first).rposition(|turn| turn.number == number).map(|at| first + at);
         let at = match known {
             Some(at) => at,
             None if self.parts >= PARTS || !self.share.grow(size_of::<Turn>()) => return None,
@@ -273,7 +283,10 @@ impl Said {
     }
 
     fn part(&mut self, turn: u32, kind: Kind, number: u32) -> Option<&mut Part> {
-        let known = self.turn(turn)?.parts.iter().rposition(|part| part.kind == kind && part.number == number);
+        let parts = &self.turn(turn)?.parts;
+        let first = parts.len().saturating_sub(LOOK);
+        let goes_on = |part: &Part| part.kind == kind && part.number == number;
+        let known = parts.iter().skip(first).rposition(goes_on).map(|at| first + at);
         if known.is_none() {
             if self.parts >= PARTS || !self.share.grow(size_of::<Part>()) {
                 return None;

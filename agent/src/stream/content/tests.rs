@@ -399,6 +399,18 @@ fn nothing_grows_without_bound() {
     assert_eq!(capture.held.load(std::sync::atomic::Ordering::Relaxed), 0, "all is given back");
 }
 
+/// Where the room ends, nothing is shown behind which a secret may have gone on.
+#[test]
+fn what_found_no_room_shows_no_torn_end() {
+    let capture = Capture::new(LONGEST);
+    let mut side = capture.side();
+    side.add(0, Kind::Text, 0, &"a".repeat(10_000), 0);
+    capture.held.fetch_add(ROOM, std::sync::atomic::Ordering::Relaxed);
+    side.add(0, Kind::Text, 0, "b", 0);
+    let text = &side.turns()[0].parts[0].text;
+    assert_eq!((text.shown, text.kept.len(), text.bytes), (10_000 - super::SLACK, 10_000, 10_001));
+}
+
 #[test]
 fn what_is_printed_shows_no_text() {
     let mut side = Capture::new(100).side();
