@@ -9,12 +9,14 @@ use crate::config::partial::Partial;
 use crate::config::value::Level;
 use crate::config::value::TargetRule;
 use crate::correlate;
+use crate::correlate::redact::Rules;
 use crate::engine::scrape;
 use crate::engine::scrape::Secret;
 use crate::export::otlp::llm::Calls;
 use crate::export::otlp::settings as otlp;
 use crate::gpu;
 use crate::kit;
+use crate::stream::content::Capture;
 use clap::Args as _;
 use clap::FromArgMatches as _;
 use clap::Parser;
@@ -23,6 +25,7 @@ use std::net::Ipv4Addr;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub mod partial;
@@ -169,6 +172,14 @@ pub enum Error {
         /// What is wrong with it.
         what: String,
     },
+    /// A setting does not go with another, or does not mean anything.
+    #[error("{key}: {what}")]
+    Setting {
+        /// Which.
+        key: &'static str,
+        /// What is wrong with it.
+        what: String,
+    },
     /// The collector's settings are wrong.
     #[error(transparent)]
     Otlp(#[from] otlp::Bad),
@@ -191,6 +202,8 @@ pub struct Config {
     pub body_cap_bytes: u64,
     /// How much is captured.
     pub level: Level,
+    /// Whether prompts and answers are captured, and how much of them.
+    pub content: Option<Capture>,
     /// Servers that discovery would not find by itself.
     pub targets: Vec<TargetRule>,
     /// The export.
@@ -274,6 +287,8 @@ impl Config {
         let logs = sources.endpoint(otlp::Signal::Logs)?;
         let resource = sources.resource(&around.host)?;
         let all = above.or(file);
+        let level = all.level.unwrap_or(Level::Full);
+        let (content, redact) = content(all.content, level)?;
         let correlate = correlate::state::Settings::default();
         let goals = all.slo.goals();
         Ok(Self {
@@ -287,12 +302,14 @@ impl Config {
                     tokens: all.prices.tokens.unwrap_or_default(),
                 },
                 users: all.prices.users.unwrap_or(correlate.users),
+                redact,
             },
             goals,
             ring_bytes: all.ring_bytes.map_or(16 << 20, |bytes| bytes.0),
             keep_losses: all.keep_losses.unwrap_or(false),
             body_cap_bytes: all.body_cap_bytes.unwrap_or(16 << 20),
-            level: all.level.unwrap_or(Level::Full),
+            level,
+            content,
             targets: all.targets.unwrap_or_default(),
             otlp: otlp::Settings {
                 traces,
@@ -335,6 +352,25 @@ impl Config {
             port: self.listen.port(),
         }
     }
+}
+
+/// Of each side of a request, unless set.
+const CONTENT_BYTES: usize = 16_384;
+
+/// How much is captured, and what is taken out of it. Rules are read where nothing is captured too, so that a bad one
+/// is found before it matters.
+fn content(settings: partial::Content, level: Level) -> Result<(Option<Capture>, Option<Arc<Rules>>), Error> {
+    let rules = Rules::new(settings.redact_defaults.unwrap_or(true), &settings.redact.unwrap_or_default());
+    let rules = rules.map_err(|bad| Error::Setting { key: "content.redact", what: bad.to_string() })?;
+    if !settings.capture.unwrap_or(false) {
+        return Ok((None, None));
+    }
+    if level != Level::Full {
+        let what = "needs level `full`, for another level leaves bodies out".to_owned();
+        return Err(Error::Setting { key: "content.capture", what });
+    }
+    let bytes = settings.max_bytes.map_or(CONTENT_BYTES, |bytes| bytes.0);
+    Ok((Some(Capture::new(bytes)), Some(Arc::new(rules))))
 }
 
 /// The variable that holds the key itself. No flag does: command lines are public.

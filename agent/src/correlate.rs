@@ -31,6 +31,7 @@ pub use crate::stream::Params;
 pub mod account;
 pub mod bounds;
 pub mod cause;
+pub mod content;
 pub mod costs;
 pub mod devices;
 pub mod during;
@@ -40,6 +41,7 @@ pub mod fate;
 pub mod judge;
 pub mod labels;
 pub mod prices;
+pub mod redact;
 pub mod rolling;
 pub mod serving;
 pub mod slo;
@@ -103,6 +105,9 @@ pub struct Finished {
     pub engine_facts: Option<Arc<Facts>>,
     /// Whether it was as it should be; `None` where no objective applies to it.
     pub verdict: Option<judge::Verdict>,
+    /// What was asked and answered in words, where that is captured: for the export alone, which no reader of a
+    /// snapshot sees.
+    pub content: Option<Box<content::Content>>,
 }
 
 /// What tells one time series from another; `model` is bounded (names served with success, else `other`).

@@ -12,6 +12,7 @@ use crate::stream::Finish;
 use crate::stream::Load;
 use crate::stream::Operation;
 use crate::stream::Params;
+use crate::stream::content::Both;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -279,6 +280,8 @@ pub struct Request {
     pub engine_at: EngineAt,
     /// Why a field of the record is null, by the field's JSON name.
     pub null_reasons: BTreeMap<&'static str, &'static str>,
+    /// What was asked and answered in words, as it came; where content is captured, and until it is redacted.
+    pub said: Option<Box<Both>>,
 }
 
 impl Request {

@@ -51,6 +51,8 @@ use tokio::sync::mpsc as queue;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+#[cfg(test)]
+mod content;
 pub mod engines;
 pub mod keeper;
 pub mod line;
@@ -129,7 +131,7 @@ async fn agent(config: Config) -> anyhow::Result<()> {
     let ring_end = RingEnd {
         ring: Ring::new(ring, numbering),
         counts,
-        line: Line::new(Arc::clone(&vitals)),
+        line: Line::new(Arc::clone(&vitals), config.content.clone()),
         vitals: Arc::clone(&vitals),
         clock: Arc::clone(&clock),
         arrivals,
@@ -158,6 +160,10 @@ async fn agent(config: Config) -> anyhow::Result<()> {
     tasks.spawn(tell::watch(Arc::clone(&clock), Arc::clone(&correlator), exporter.logs()));
     let serving = tokio::spawn(serve::serve(listener, serve::Site { reader, ready }, stopped));
     let correlating = tokio::spawn(correlate(ends, Arc::clone(&clock), correlator, exporter));
+    if let Some(content) = &config.content {
+        let goes_out = config.otlp.logs.is_some() || config.otlp.traces.is_some();
+        tracing::info!(max_bytes = content.max_bytes(), goes_out, "prompts and answers are captured");
+    }
     tracing::info!(listen = %config.listen, "serving /metrics, /api/v1/requests, /api/v1/snapshot");
 
     let mut terminate = signal(SignalKind::terminate())?;

@@ -4,6 +4,7 @@
 //! input is a value or a count, never an error.
 
 pub mod assemble;
+pub mod content;
 pub mod engine_core;
 pub mod http;
 pub mod http1;
@@ -22,6 +23,8 @@ use crate::ident::ProcessId;
 use crate::ident::Role;
 use crate::ring::Event;
 use crate::vitals::Vitals;
+use content::Capture;
+use content::Said;
 use engine_core::EngineCore;
 use http::Http;
 use serde::Serialize;
@@ -116,6 +119,8 @@ pub struct AskBody {
     pub bytes: u64,
     /// Why the fields above may be missing: the body was cut, encoded, or is no JSON.
     pub unread: Option<&'static str>,
+    /// What is asked in words, where content is captured.
+    pub said: Option<Box<Said>>,
 }
 
 /// The head of a response.
@@ -159,6 +164,8 @@ pub struct Chunk {
     pub error: Option<String>,
     /// Whether this is the stream's own end mark (`[DONE]`, `message_stop`, `response.completed`).
     pub last: bool,
+    /// What is answered in words, a turn for each choice, where content is captured.
+    pub said: Option<Box<Said>>,
 }
 
 /// Why an exchange could not end as HTTP ends.
@@ -421,13 +428,15 @@ pub struct Stream {
     core: EngineCore,
 }
 
-impl Default for Stream {
-    fn default() -> Self {
-        Self { http: Http::new(http::Config::default()), core: EngineCore::new(engine_core::Config::default()) }
-    }
-}
-
 impl Stream {
+    /// Knows no connection and no engine; captures content where that is asked for.
+    pub fn new(content: Option<Capture>) -> Self {
+        Self {
+            http: Http::new(http::Config { content, ..http::Config::default() }),
+            core: EngineCore::new(engine_core::Config::default()),
+        }
+    }
+
     /// Takes in one event; what it says is appended to `out`.
     pub fn push(&mut self, event: &Event<'_>, vitals: &Vitals, out: &mut Vec<Message>) {
         self.http.push(event, vitals, out);

@@ -85,6 +85,8 @@ pub struct Vitals {
     pub evicted: Count,
     /// Updates that a full channel dropped.
     pub updates_dropped: Count,
+    /// Requests whose captured content found no room and was cut.
+    pub content_cut: Count,
     /// Spans that will never reach the collector: queue full, refused, or given up.
     pub spans_dropped: Count,
     /// Spans that the collector accepted.

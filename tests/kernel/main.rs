@@ -2,6 +2,7 @@
 
 mod attach;
 mod cause;
+mod content;
 mod ends;
 mod energy;
 mod engine;

@@ -42,6 +42,31 @@ fn ask(port: u16, method: &str, path: &str, json: &str) -> Result<String> {
     Ok(body.to_owned())
 }
 
+/// Posts a JSON body over HTTP/1.1; the body of the 200 answer, whose chunks are put together.
+pub fn say(port: u16, path: &str, body: &str) -> Result<String> {
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let length = body.len();
+    let head =
+        format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nConnection: close\r\n");
+    write!(stream, "{head}Content-Length: {length}\r\n\r\n{body}")?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    let answer = String::from_utf8(answer)?;
+    let (head, body) = answer.split_once("\r\n\r\n").context("an answer without a head")?;
+    ensure!(head.starts_with("HTTP/1.1 200"), "{path}: {head}");
+    if !head.to_lowercase().contains("transfer-encoding: chunked") {
+        return Ok(body.to_owned());
+    }
+    let (mut whole, mut rest) = (String::new(), body);
+    while let Some((size, after)) = rest.split_once("\r\n") {
+        let (chunk, after) = after.split_at_checked(usize::from_str_radix(size, 16)?).context("a torn chunk")?;
+        whole.push_str(chunk);
+        rest = after.strip_prefix("\r\n").unwrap_or(after);
+    }
+    Ok(whole)
+}
+
 /// Whether somebody listens.
 pub fn listens(port: u16) -> bool {
     TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok()

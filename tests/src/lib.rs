@@ -17,6 +17,7 @@
 pub mod absence;
 pub mod account;
 pub mod agent;
+pub mod collector;
 pub mod compare;
 pub mod confusion;
 pub mod energy;

@@ -60,9 +60,14 @@ pub struct Player {
 impl Stage {
     /// Starts the agent.
     pub fn open(tools: &Tools) -> Result<Self> {
+        Self::open_with(tools, &[])
+    }
+
+    /// The same, with further settings of the agent (`TACHOGRAPH_*`).
+    pub fn open_with(tools: &Tools, settings: &[(&str, &str)]) -> Result<Self> {
         let turn = experiment::turn();
         let scratch = Scratch::new("stage")?;
-        let agent = Agent::start(&tools.agent, &scratch, &[])?;
+        let agent = Agent::start(&tools.agent, &scratch, settings)?;
         Ok(Self { agent, python: tools.python.clone(), pids: BTreeSet::new(), _scratch: scratch, _turn: turn })
     }
 

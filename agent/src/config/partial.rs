@@ -1,5 +1,6 @@
 //! One source of settings in, those that it sets out: the one list of settings, for flags and file alike.
 
+use crate::config::value::ContentBytes;
 use crate::config::value::Level;
 use crate::config::value::LlmCalls;
 use crate::config::value::ModelSlo;
@@ -75,6 +76,27 @@ pub struct Partial {
     /// What things cost.
     #[command(flatten)]
     pub prices: Prices,
+    /// What is asked and answered in words.
+    #[command(flatten)]
+    pub content: Content,
+}
+
+/// What is asked and answered in words.
+#[derive(Debug, Clone, Default, Args, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Content {
+    /// Whether prompts and answers are put into logs and spans; needs level full [default: false]
+    #[arg(id = "content-capture", long, value_name = "BOOL")]
+    pub capture: Option<bool>,
+    /// How much of each side of a request, at most 65536 [default: 16384]
+    #[arg(id = "content-max-bytes", long, value_name = "BYTES")]
+    pub max_bytes: Option<ContentBytes>,
+    /// What is taken out of them beside what the built-in rules find; several by a line break
+    #[arg(id = "content-redact", long, value_name = "REGEX", value_delimiter = '\n')]
+    pub redact: Option<Vec<String>>,
+    /// Whether e-mail addresses, bearer tokens, API keys and card numbers are taken out [default: true]
+    #[arg(id = "content-redact-defaults", long, value_name = "BOOL")]
+    pub redact_defaults: Option<bool>,
 }
 
 /// What things cost, dollars.
@@ -269,6 +291,12 @@ impl Partial {
                 gpu_hour: self.prices.gpu_hour.or(other.prices.gpu_hour),
                 tokens: self.prices.tokens.or(other.prices.tokens),
                 users: self.prices.users.or(other.prices.users),
+            },
+            content: Content {
+                capture: self.content.capture.or(other.content.capture),
+                max_bytes: self.content.max_bytes.or(other.content.max_bytes),
+                redact: self.content.redact.or(other.content.redact),
+                redact_defaults: self.content.redact_defaults.or(other.content.redact_defaults),
             },
         }
     }

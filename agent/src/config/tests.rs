@@ -113,6 +113,11 @@ timeout_seconds = 2
 api_key_file = "/etc/tachograph/tachograph.toml"
 [discover]
 interval_seconds = 3
+[content]
+capture = false
+max_bytes = 1
+redact = ["a+", '\bb']
+redact_defaults = false
 "#;
 
 #[test]
@@ -178,6 +183,9 @@ fn a_bad_file_is_named_with_key_and_line() {
         ("[[targets]]\npid = 1\nengine = 'tgi'", ["line 1", "`tgi`"]),
         ("[[targets]]\npids = 1", ["line 2", "`pids`"]),
         ("requests_kept = -1", ["line 1", "requests_kept"]),
+        ("[content]\nmax_bytes = 65537", ["max_bytes", "from 1 to 65536"]),
+        ("[content]\nmax_bytes = 0", ["line 2", "from 1 to 65536"]),
+        ("[content]\nmask = true", ["line 2", "`mask`"]),
     ] {
         let error = load(&[], &[], Some(file)).unwrap_err();
         assert!(error.starts_with(FILE), "{error}");
@@ -221,6 +229,31 @@ fn the_key_for_engines_comes_from_a_file_or_a_variable_and_is_shown_nowhere() {
     assert_eq!(key(&[], &[("TACHOGRAPH_SCRAPE_API_KEY", "")], None), None);
     assert!(load(&["--scrape-api-key-file", "/no"], &[], None).unwrap_err().starts_with("/no: "));
     assert!(load(&["--scrape-api-key", "k3y"], &[], None).is_err(), "a command line is public");
+}
+
+#[test]
+fn content_is_captured_only_where_that_is_wanted() {
+    let bytes = |file| load(&[], &[], file).unwrap().content.map(|capture| capture.max_bytes());
+    assert_eq!(bytes(None), None);
+    assert_eq!(bytes(Some("[content]\nmax_bytes = 5\nredact = ['a']")), None);
+    assert_eq!(bytes(Some("[content]\ncapture = true")), Some(16_384));
+    assert_eq!(bytes(Some("[content]\ncapture = true\nmax_bytes = 65536")), Some(65_536));
+    let rules = load(&["--content-capture=true"], &[("TACHOGRAPH_CONTENT_REDACT", "a+\nb,c")], None).unwrap();
+    assert!(rules.correlate.redact.is_some(), "what is captured is redacted");
+}
+
+#[test]
+fn content_settings_that_cannot_be_used_are_named() {
+    for (flags, says) in [
+        (["--content-capture=true", "--level=no_tokens"], ["content.capture: ", "level `full`"]),
+        (["--content-capture=true", "--level=head"], ["content.capture: ", "level `full`"]),
+        (["--content-redact=a", "--content-redact=(b"], ["content.redact: rule 2 (`(b`)", "unclosed group"]),
+        (["--content-capture=false", "--content-redact=["], ["content.redact: rule 1 (`[`)", "unclosed"]),
+        (["--content-capture=true", "--content-max-bytes=65537"], ["--content-max-bytes", "from 1 to 65536"]),
+    ] {
+        let error = load(&flags, &[], None).unwrap_err();
+        assert!(says.iter().all(|word| error.contains(word)), "{error}");
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@ use crate::export::otlp::llm::Calls;
 use crate::ident::EngineKind;
 use crate::ident::Pid;
 use crate::kit::slo::Goal;
+use crate::stream::content::LONGEST;
 use serde::Deserialize;
 use std::str::FromStr;
 use std::time::Duration;
@@ -27,6 +28,32 @@ pub enum Level {
     NoTokens,
     /// Heads of requests and responses only.
     Head,
+}
+
+/// Bytes of content that are shown of each side of a request: from 1 to [`LONGEST`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "u64")]
+pub struct ContentBytes(pub usize);
+
+const CONTENT_BYTES: &str = "not a number of bytes from 1 to 65536 (Loki refuses a line above 256 KB)";
+
+impl TryFrom<u64> for ContentBytes {
+    type Error = &'static str;
+
+    fn try_from(bytes: u64) -> Result<Self, Self::Error> {
+        match usize::try_from(bytes) {
+            Ok(bytes @ 1..=LONGEST) => Ok(Self(bytes)),
+            _ => Err(CONTENT_BYTES),
+        }
+    }
+}
+
+impl FromStr for ContentBytes {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse::<u64>().map_err(|_bad| CONTENT_BYTES)?.try_into()
+    }
 }
 
 /// A number of seconds above 0.

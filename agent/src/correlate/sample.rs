@@ -42,6 +42,7 @@ use crate::vitals::Vitals;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+pub(crate) mod content;
 mod gpus;
 
 /// Monotonic 10 s is this Unix second.
@@ -129,6 +130,7 @@ pub(crate) fn streamed(serial: u64) -> Request {
         preemptions: Some(1),
         engine_at: EngineAt { queued: load(1), first_token: load(2), finish: load(0) },
         null_reasons: BTreeMap::from([("reasoning_tokens", "usage_without_it"), ("session", "not_sent")]),
+        said: None,
     }
 }
 

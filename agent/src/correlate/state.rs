@@ -10,6 +10,7 @@ use crate::correlate::Series;
 use crate::correlate::Snapshot;
 use crate::correlate::TargetView;
 use crate::correlate::bounds::Bounds;
+use crate::correlate::content::Content;
 use crate::correlate::devices::Devices;
 use crate::correlate::during;
 use crate::correlate::engines::Engines;
@@ -20,6 +21,7 @@ use crate::correlate::events::What;
 use crate::correlate::judge::Judge;
 use crate::correlate::labels;
 use crate::correlate::prices::Prices;
+use crate::correlate::redact::Rules;
 use crate::correlate::serving::Lineage;
 use crate::correlate::slo;
 use crate::correlate::totals::Totals;
@@ -66,6 +68,8 @@ pub struct Settings {
     pub prices: Prices,
     /// Users whose use is added up; 0 for nobody's.
     pub users: usize,
+    /// What is taken out of captured content; without rules none is passed on.
+    pub redact: Option<Arc<Rules>>,
 }
 
 impl Default for Settings {
@@ -76,6 +80,7 @@ impl Default for Settings {
             objectives: slo::Objectives::default(),
             prices: Prices::default(),
             users: 0,
+            redact: None,
         }
     }
 }
@@ -84,6 +89,7 @@ impl Default for Settings {
 #[derive(Debug)]
 pub struct Correlator {
     state: Mutex<State>,
+    redact: Option<Arc<Rules>>,
 }
 
 impl Correlator {
@@ -116,16 +122,18 @@ impl Correlator {
             own: None,
             latest: None,
         };
-        Self { state: Mutex::new(state) }
+        Self { state: Mutex::new(state), redact: settings.redact.clone() }
     }
 
     /// Takes in what the book says. Requests that ended come back, in order, with their place in a trace and
     /// what the side lines knew of them, once it is known what they used or they have waited long enough;
     /// `anchor` is now, and ties their instants to the wall clock.
     pub fn update(&self, update: Update, anchor: Anchor) -> Vec<Arc<Finished>> {
+        // Before the lock, for rules take their time.
+        let (update, content) = self.redacted(update);
         let mut state = self.lock();
         match update {
-            Update::Ended(request) => state.pending.push_back((request, anchor)),
+            Update::Ended(request) => state.pending.push_back(Pending { request, anchor, content }),
             Update::Engine { core, engine, at, load, steps, queued_tokens, live } => {
                 let view = CoreView { pid: core, engine, at, load, queued_tokens, live, steps, wedged: None };
                 state.bounded(|state| &mut state.cores, core, view);
@@ -232,9 +240,23 @@ impl Correlator {
         snapshot
     }
 
+    fn redacted(&self, mut update: Update) -> (Update, Option<Box<Content>>) {
+        let Update::Ended(request) = &mut update else { return (update, None) };
+        let content = request.said.take().zip(self.redact.as_ref());
+        let content = content.map(|(said, rules)| Box::new(Content::of(&said, rules)));
+        (update, content)
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A request that has ended, the tie between the clocks then, and what may be shown of its content.
+struct Pending {
+    request: Box<Request>,
+    anchor: Anchor,
+    content: Option<Box<Content>>,
 }
 
 struct State {
@@ -263,7 +285,7 @@ struct State {
     prices: Prices,
     users: Users,
     /// Requests of which it is not yet known what they used, in the order of their ends.
-    pending: VecDeque<(Box<Request>, Anchor)>,
+    pending: VecDeque<Pending>,
     engines: Engines,
     own: Option<Own>,
     latest: Option<Arc<Snapshot>>,
@@ -282,9 +304,12 @@ impl State {
     /// The requests at the head of those that wait, as long as `ready` says so.
     fn due(&mut self, ready: impl Fn(&Self, &Request) -> bool) -> Vec<Arc<Finished>> {
         let mut finished = Vec::new();
-        while self.pending.front().is_some_and(|(request, _)| ready(self, request)) {
-            let Some((request, anchor)) = self.pending.pop_front() else { break };
-            finished.push(self.ended(*request, anchor));
+        while self.pending.front().is_some_and(|pending| ready(self, &pending.request)) {
+            let Some(Pending { request, anchor, content }) = self.pending.pop_front() else { break };
+            let ended = self.ended(*request, anchor);
+            // What is kept for readers stays without.
+            let with = |content| Arc::new(Finished { content: Some(content), ..Finished::clone(&ended) });
+            finished.push(content.map_or_else(|| Arc::clone(&ended), with));
         }
         finished
     }
@@ -318,6 +343,7 @@ impl State {
             engine_sample,
             engine_facts,
             verdict,
+            content: None,
         });
         self.kept.push_front(Arc::clone(&finished));
         self.kept.truncate(self.requests_kept);

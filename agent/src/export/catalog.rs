@@ -404,6 +404,7 @@ vitals! {
     "joins_ambiguous", "HTTP requests whose engine side could not be told from another's.";
     "evicted", "Entries put out of a bounded table.";
     "updates_dropped", "Updates that a full channel dropped.";
+    "content_cut", "Requests whose captured content found no room and was cut.";
     "spans_dropped", "Spans that will never reach the collector: queue full, refused, or given up.";
     "spans_sent", "Spans that the collector accepted.";
     "logs_dropped", "Log records that will never reach the collector: queue full, refused, or given up.";

@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 pub mod attribute;
+pub mod content;
 pub mod deliver;
 pub mod llm;
 pub mod log;

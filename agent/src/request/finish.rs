@@ -153,6 +153,7 @@ pub(super) fn exchange(http: &Http, lives: &[Life], join: Join, unjoined: &'stat
         engine_at,
         engine_requests,
         null_reasons: reasons,
+        said: http.said(),
     }
 }
 
@@ -262,6 +263,7 @@ pub(super) fn engine_only(life: &Life, kind: EngineKind, now: MonoNs, serial: u6
         engine_at,
         engine_requests,
         null_reasons: reasons,
+        said: None,
     }
 }
 

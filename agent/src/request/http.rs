@@ -15,6 +15,8 @@ use crate::stream::Exchange;
 use crate::stream::Operation;
 use crate::stream::ReplyHead;
 use crate::stream::Usage;
+use crate::stream::content::Both;
+use crate::stream::content::Said;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
@@ -62,6 +64,8 @@ pub(super) struct Http {
     pub(super) usage: Option<Usage>,
     pub(super) error: Option<String>,
     pub(super) last: Option<MonoNs>,
+    /// What is answered in words, where content is captured.
+    pub(super) answered: Option<Box<Said>>,
     pub(super) end: Option<(MonoNs, Close)>,
     pub(super) blocked_ns: u64,
     pub(super) flags: BTreeSet<Incomplete>,
@@ -94,6 +98,7 @@ impl Http {
             usage: None,
             error: None,
             last: None,
+            answered: None,
             end: None,
             blocked_ns: 0,
             flags: BTreeSet::new(),
@@ -141,6 +146,11 @@ impl Http {
         if chunk.last {
             self.last.get_or_insert(at);
         }
+        match (&mut self.answered, &chunk.said) {
+            (Some(so_far), Some(said)) => so_far.merge(said, |turn, part| (turn.number, part.kind, part.number)),
+            (so_far @ None, said) => so_far.clone_from(said),
+            (Some(_), None) => {}
+        }
     }
 
     /// Several pieces of content in one write are one write.
@@ -171,6 +181,12 @@ impl Http {
             }
             Close::Ended | Close::Unseen | Close::Broken(_) => false,
         };
+    }
+
+    /// What was captured of it, if anything.
+    pub(super) fn said(&self) -> Option<Box<Both>> {
+        let (asked, answered) = (self.body.said.clone(), self.answered.clone());
+        (asked.is_some() || answered.is_some()).then(|| Box::new(Both { asked, answered }))
     }
 
     pub(super) fn status(&self) -> Option<u16> {

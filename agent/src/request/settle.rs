@@ -407,5 +407,8 @@ fn record(request: Request, vitals: &Vitals, out: &mut Vec<Update>) {
     if !request.incomplete.is_empty() {
         vitals.requests_incomplete.one();
     }
+    if request.said.as_ref().is_some_and(|said| said.is_starved()) {
+        vitals.content_cut.one();
+    }
     out.push(Update::Ended(Box::new(request)));
 }

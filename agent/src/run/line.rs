@@ -13,6 +13,7 @@ use crate::ring::decode::Decoder;
 use crate::ring::decode::Numbers;
 use crate::stream::Message;
 use crate::stream::Stream;
+use crate::stream::content::Capture;
 use crate::vitals::Vitals;
 use std::sync::Arc;
 
@@ -48,13 +49,13 @@ impl Behind {
 }
 
 impl Line {
-    /// An empty line that counts into `vitals`.
-    pub fn new(vitals: Arc<Vitals>) -> Self {
+    /// An empty line that counts into `vitals`, and captures content where that is asked for.
+    pub fn new(vitals: Arc<Vitals>, content: Option<Capture>) -> Self {
         Self {
             vitals,
             decoder: Decoder::new(CHANNELS),
             behind: Behind {
-                stream: Stream::default(),
+                stream: Stream::new(content),
                 book: Book::new(book::Config::default()),
                 messages: Vec::new(),
                 updates: Vec::new(),
@@ -183,7 +184,7 @@ mod tests {
     }
 
     fn line_with_a_request() -> Line {
-        let mut line = Line::new(Arc::default());
+        let mut line = Line::new(Arc::default(), None);
         line.attached(follows(1), MonoNs(1));
         let ask = b"POST /v1/completions HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}";
         line.record(&record(2, 0, Kind::Received, ask), |_, _| {});

@@ -46,7 +46,7 @@ pub(super) fn requests(
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
     let vitals = Arc::new(Vitals::default());
-    let mut line = Line::new(Arc::clone(&vitals));
+    let mut line = Line::new(Arc::clone(&vitals), None);
     // A tape has no wall clock: instants are given on its own.
     let anchor = Anchor { mono: MonoNs(0), unix_ns: 0 };
     let correlator = Correlator::new(settings, vitals, anchor, random);

@@ -16,6 +16,7 @@ use crate::ring::ProcessChange;
 use crate::ring::Way;
 use crate::stream::Break;
 use crate::stream::Message;
+use crate::stream::content::Capture;
 use crate::stream::http::asks::Asks;
 use crate::stream::http::connection::Connection;
 use crate::stream::http::connection::Context;
@@ -27,17 +28,19 @@ use crate::stream::table::Table;
 use crate::vitals::Vitals;
 
 /// Bounds of the HTTP side.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Config {
     /// Connections that are followed at a time.
     pub connections: usize,
     /// Bytes of a header block; a longer one is no HTTP to us.
     pub head_bytes: usize,
+    /// Whether texts are captured, and how much of them.
+    pub content: Option<Capture>,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { connections: 65_536, head_bytes: 64 * 1024 }
+        Self { connections: 65_536, head_bytes: 64 * 1024, content: None }
     }
 }
 
@@ -65,7 +68,7 @@ pub struct Http {
 impl Http {
     /// Without any connection.
     pub fn new(config: Config) -> Self {
-        Self { config, table: Table::new(config.connections) }
+        Self { table: Table::new(config.connections), config }
     }
 
     /// Reads one event; what it means is added to `out`. Events of engines mean nothing here.
@@ -134,7 +137,8 @@ impl Http {
     }
 
     fn context<'a>(&self, at: MonoNs, vitals: &'a Vitals, out: &'a mut Vec<Message>) -> Context<'a> {
-        Context { at, head_bytes: self.config.head_bytes, vitals, out, pen: Pen::default() }
+        let Config { head_bytes, content, .. } = &self.config;
+        Context { at, head_bytes: *head_bytes, content: content.clone(), vitals, out, pen: Pen::default() }
     }
 
     /// The connection, if it is followed. A later one on the same descriptor ends the earlier one.

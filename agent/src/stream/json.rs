@@ -20,8 +20,10 @@ const TOKEN_CAP: usize = 64;
 /// A wanted value.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Value<'a> {
-    /// A string, unescaped and cut at its cap.
+    /// A string, unescaped.
     Text(&'a str),
+    /// A string that is longer than its cap, unescaped and cut there, and how many bytes more it has.
+    Cut(&'a str, usize),
     /// A number as it was written; empty where it was too long.
     Number(&'a str),
     /// `true` or `false`.
@@ -34,10 +36,19 @@ pub enum Value<'a> {
     Close,
 }
 
-impl Value<'_> {
+impl<'a> Value<'a> {
     /// The string, if it is one.
     pub fn text(self) -> Option<String> {
-        if let Self::Text(text) = self { Some(text.to_owned()) } else { None }
+        self.piece().map(|(text, _)| text.to_owned())
+    }
+
+    /// The string, if it is one, and how many bytes beyond its cap it has.
+    pub fn piece(self) -> Option<(&'a str, usize)> {
+        match self {
+            Self::Text(text) => Some((text, 0)),
+            Self::Cut(text, beyond) => Some((text, beyond)),
+            Self::Number(_) | Self::Bool(_) | Self::Null | Self::Open | Self::Close => None,
+        }
     }
 
     /// The truth value, if it is one.
@@ -68,7 +79,7 @@ impl Value<'_> {
 
     /// Whether this is a string with something in it.
     pub fn filled(self) -> bool {
-        matches!(self, Self::Text(text) if !text.is_empty())
+        self.piece().is_some_and(|(text, _)| !text.is_empty())
     }
 }
 
@@ -112,7 +123,8 @@ pub struct Scanner<F: 'static> {
     /// The key, string or token under way.
     kept: Vec<u8>,
     cap: usize,
-    cut: bool,
+    /// Bytes of it that lie beyond the cap.
+    beyond: usize,
     is_key: bool,
     /// The first half of a surrogate pair.
     high: Option<u16>,
@@ -130,7 +142,7 @@ impl<F: Copy> Scanner<F> {
             place: Some(root),
             kept: Vec::new(),
             cap: 0,
-            cut: false,
+            beyond: 0,
             is_key: false,
             high: None,
         }
@@ -206,7 +218,7 @@ impl<F: Copy> Scanner<F> {
             (b'"', _) if value => self.begin(false),
             (_, _) if value && in_token(byte) => {
                 self.kept.clear();
-                self.cut = false;
+                self.beyond = 0;
                 self.cap = TOKEN_CAP;
                 self.kept.push(byte);
                 self.state = State::Token;
@@ -272,7 +284,7 @@ impl<F: Copy> Scanner<F> {
 
     fn begin(&mut self, is_key: bool) {
         self.kept.clear();
-        self.cut = false;
+        self.beyond = 0;
         self.high = None;
         self.is_key = is_key;
         self.cap = if is_key {
@@ -305,14 +317,19 @@ impl<F: Copy> Scanner<F> {
 
     fn end_text(&mut self, take: &mut impl FnMut(F, Value<'_>)) {
         if self.is_key {
-            let known = self.container().filter(|_| !self.cut);
+            let known = self.container().filter(|_| self.beyond == 0);
             self.place = known.and_then(|container| container.key(&self.kept));
             self.state = State::Colon;
             return;
         }
         if let Some(want) = self.place.and_then(Node::want) {
-            let kept = if self.cut { untorn(&self.kept) } else { &self.kept };
-            take(want.field, Value::Text(&String::from_utf8_lossy(kept)));
+            if self.beyond == 0 {
+                take(want.field, Value::Text(&String::from_utf8_lossy(&self.kept)));
+            } else {
+                let kept = untorn(&self.kept);
+                let beyond = self.beyond + (self.kept.len() - kept.len());
+                take(want.field, Value::Cut(&String::from_utf8_lossy(kept), beyond));
+            }
         }
         self.value_ended();
     }
@@ -325,7 +342,7 @@ impl<F: Copy> Scanner<F> {
             // What Python writes and reads.
             b"NaN" | b"Infinity" | b"-Infinity" => Value::Number(""),
             [b'0'..=b'9', rest @ ..] | [b'-', b'0'..=b'9', rest @ ..] if rest.iter().all(|&byte| in_number(byte)) => {
-                Value::Number(if self.cut { "" } else { str::from_utf8(&self.kept).unwrap_or("") })
+                Value::Number(if self.beyond > 0 { "" } else { str::from_utf8(&self.kept).unwrap_or("") })
             }
             _ => {
                 self.state = State::Bad(Fault::NotJson);
@@ -394,7 +411,7 @@ impl<F: Copy> Scanner<F> {
 
     fn keep(&mut self, run: &[u8]) {
         let room = self.cap.saturating_sub(self.kept.len());
-        self.cut |= run.len() > room;
+        self.beyond += run.len().saturating_sub(room);
         self.kept.extend_from_slice(run.get(..room).unwrap_or(run));
     }
 }

@@ -14,6 +14,7 @@ use crate::correlate::labels;
 use crate::correlate::trace;
 use crate::correlate::wedged::Wedged;
 use crate::export::otlp::attribute::Attributes;
+use crate::export::otlp::content;
 use crate::export::otlp::queue;
 use crate::export::otlp::queue::Item;
 use crate::vitals::Count;
@@ -33,6 +34,9 @@ const REQUESTS: &str = "llm-requests";
 const EVENTS: &str = "tachograph";
 /// All of them.
 pub const JOBS: [&str; 2] = [REQUESTS, EVENTS];
+
+/// Bytes of a record's text; Loki refuses a line of 256 KiB, and what stands around it counts.
+const LINE: usize = 250_000;
 
 /// What one record is made of.
 #[derive(Debug, Clone)]
@@ -169,6 +173,9 @@ fn about(finished: &Finished, fate: Fate) -> Value {
     let words: Vec<String> = words.map(|(key, value)| format!("{key}={}", word(value))).collect();
     let mut body: Map<String, Value> = known.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
     body.insert("msg".to_owned(), words.join(" ").into());
+    if let Some(content) = &finished.content {
+        body.extend(content::fields(content, LINE.saturating_sub(Value::Object(body.clone()).to_string().len())));
+    }
     Value::Object(body)
 }
 

@@ -196,6 +196,7 @@ pub fn weight(finished: &Finished) -> usize {
         + size_of_val(incomplete.as_slice())
         + itl.as_ref().map_or(0, |itl| size_of_val(itl.buckets.as_slice()))
         + null_reasons.len() * 2 * size_of::<&str>()
+        + finished.content.as_ref().map_or(0, |content| content.weight())
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use crate::correlate::fate::Fate;
 use crate::correlate::labels;
 use crate::correlate::totals;
 use crate::export::otlp::attribute::Attributes;
+use crate::export::otlp::content;
 use crate::export::otlp::llm;
 use crate::export::otlp::llm::Calls;
 use opentelemetry_proto::tonic::trace::v1::Span;
@@ -132,6 +133,9 @@ fn attributes(finished: &Finished, calls: Calls) -> Attributes {
     }
     own(&finished.request, &mut out);
     around(finished, &mut out);
+    if let Some(content) = &finished.content {
+        content::attributes(content, &finished.request.finish_reasons, &mut out);
+    }
     out
 }
 

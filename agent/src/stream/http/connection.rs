@@ -9,6 +9,7 @@ use crate::stream::AskHead;
 use crate::stream::Break;
 use crate::stream::Exchange;
 use crate::stream::Message;
+use crate::stream::content::Capture;
 use crate::stream::http::asks::Asks;
 use crate::stream::http::replies::Replies;
 use crate::stream::http1::Method;
@@ -20,6 +21,7 @@ use std::collections::VecDeque;
 pub(super) struct Context<'a> {
     pub(super) at: MonoNs,
     pub(super) head_bytes: usize,
+    pub(super) content: Option<Capture>,
     pub(super) vitals: &'a Vitals,
     pub(super) out: &'a mut Vec<Message>,
     /// At the first byte of the event's that was not read yet.

@@ -5,6 +5,7 @@ use crate::stream::Break;
 use crate::stream::Chunk;
 use crate::stream::Message;
 use crate::stream::ReplyHead;
+use crate::stream::content::Capture;
 use crate::stream::http::connection::Connection;
 use crate::stream::http::connection::Context;
 use crate::stream::http1;
@@ -47,7 +48,7 @@ pub(super) enum Reading {
 }
 
 /// A stream of events under way.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Events {
     parser: sse::Parser,
     scan: ReplyScan,
@@ -91,11 +92,15 @@ impl Replies {
 }
 
 impl Reading {
+    fn events(content: Option<&Capture>) -> Self {
+        Self::Events(Box::new(Events { parser: sse::Parser::new(), scan: ReplyScan::new(content) }))
+    }
+
     /// After a gap: a document is torn, a stream goes on with its next event.
     fn go_on(self, parser: sse::Parser) -> Self {
         match self {
             Self::Nothing | Self::Json(_) => Self::Nothing,
-            Self::Events(_) => Self::Events(Box::new(Events { parser, scan: ReplyScan::new() })),
+            Self::Events(events) => Self::Events(Box::new(Events { parser, scan: events.scan.afresh() })),
         }
     }
 
@@ -245,8 +250,8 @@ impl Connection {
                         cx.vitals.http_encoded.one();
                         Reading::Nothing
                     }
-                    (true, false, true) => Reading::Events(Box::default()),
-                    (true, false, false) => Reading::Json(Box::default()),
+                    (true, false, true) => Reading::events(cx.content.as_ref()),
+                    (true, false, false) => Reading::Json(Box::new(ReplyScan::new(cx.content.as_ref()))),
                 };
                 if let Some(exchange) = self.first() {
                     let head = ReplyHead { status, stream, after_rubbish: self.asks.is_over() };

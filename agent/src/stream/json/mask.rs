@@ -26,7 +26,7 @@ impl<F: Copy> Scanner<F> {
         while !bytes.is_empty() {
             let text = if self.state == State::Text { memchr2(b'"', b'\\', bytes).unwrap_or(bytes.len()) } else { 0 };
             let Some((run, rest)) = bytes.split_at_mut_checked(text.max(1)) else { return };
-            let (before, cut, kept) = (self.state, self.cut, self.kept.len());
+            let (before, cut, kept) = (self.state, self.beyond > 0, self.kept.len());
             self.feed(run, take);
             if text > 0 {
                 self.mask_text(run, cut, kept);

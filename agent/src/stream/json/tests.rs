@@ -26,8 +26,8 @@ fn wanted_values_are_found_and_nothing_else() {
         (r#"{"o":{"b":"\u0041\ud83d\ude00\n\"","a":1},"x":{"o":{"b":1}}}"#, vec![r#"o.b=Text("A😀\n\"")"#]),
         (r#"{"o":{"b":"\ud83dx\ude00\ud83d\ud83d\ude00"}}"#, vec![r#"o.b=Text("�x��😀")"#]),
         (r#"{"\u0061":"esc"}"#, vec![r#"a=Text("esc")"#]),
-        (r#"{"a":"12345678 more"}"#, vec![r#"a=Text("12345678")"#]),
-        (r#"{"a":"1234567é"}"#, vec![r#"a=Text("1234567")"#]),
+        (r#"{"a":"12345678 more"}"#, vec![r#"a=Cut("12345678", 5)"#]),
+        (r#"{"a":"1234567é"}"#, vec![r#"a=Cut("1234567", 2)"#]),
         (
             r#"{"l":[1,"two",[3],{}]}"#,
             vec![

@@ -1,13 +1,19 @@
 //! The body of an inference request in, in pieces; an [`AskBody`] out.
 
+mod content;
+
 use crate::stream::AskBody;
 use crate::stream::Operation;
+use crate::stream::content::Capture;
+use crate::stream::content::KEPT;
 use crate::stream::json::Fault;
 use crate::stream::json::Scanner;
 use crate::stream::json::Value;
 use crate::stream::json::paths::Node;
 use crate::stream::json::paths::Row;
 use crate::stream::json::paths::SOME;
+use crate::stream::openai::ask::content::Asked;
+use crate::stream::openai::ask::content::Place;
 use std::sync::LazyLock;
 
 #[derive(Debug, Clone, Copy)]
@@ -36,6 +42,19 @@ enum Field {
     InputItem,
     Stop,
     StopItem,
+    Said(Place),
+}
+
+impl Field {
+    /// What it is to what is asked.
+    fn place(self) -> Option<Place> {
+        match self {
+            Self::Said(place) => Some(place),
+            Self::Prompt | Self::Input => Some(Place::Prompts),
+            Self::PromptItem | Self::InputItem => Some(Place::Prompt),
+            _ => None,
+        }
+    }
 }
 
 /// Kept of names: model, user, session.
@@ -73,6 +92,28 @@ const ROWS: &[Row<Field>] = &[
 
 static TREE: LazyLock<Node<Field>> = LazyLock::new(|| Node::default().with("", ROWS));
 
+/// What is counted and captured.
+const PROMPTS: &[Row<Field>] = &[
+    ("prompt", Field::Prompt, KEPT),
+    ("prompt[]", Field::PromptItem, KEPT),
+    ("input", Field::Input, KEPT),
+    ("input[]", Field::InputItem, KEPT),
+];
+
+/// The same with words, for where content is captured.
+static WITH_WORDS: LazyLock<Node<Field>> = LazyLock::new(|| {
+    let said = |rows: &[Row<Place>]| -> Vec<Row<Field>> {
+        rows.iter().map(|(path, place, cap)| (*path, Field::Said(*place), *cap)).collect()
+    };
+    let turn = said(content::TURN);
+    Node::default()
+        .with("", ROWS)
+        .with("", &said(content::ROWS))
+        .with("", PROMPTS)
+        .with("messages[]", &turn)
+        .with("input[]", &turn)
+});
+
 #[derive(Debug, Default)]
 struct Draft {
     body: AskBody,
@@ -88,31 +129,34 @@ pub struct AskScan {
     operation: Operation,
     scanner: Scanner<Field>,
     draft: Draft,
+    asked: Option<Box<Asked>>,
 }
 
 impl AskScan {
     /// Before the first byte of the body of such a request.
-    pub fn new(operation: Operation) -> Self {
-        Self { operation, scanner: Scanner::new(&TREE), draft: Draft::default() }
+    pub fn new(operation: Operation, content: Option<&Capture>) -> Self {
+        let tree = if content.is_some() { &WITH_WORDS } else { &TREE };
+        let asked = content.map(|capture| Box::new(Asked::new(capture)));
+        Self { operation, scanner: Scanner::new(tree), draft: Draft::default(), asked }
     }
 
     /// Reads on.
     pub fn feed(&mut self, bytes: &[u8]) {
-        let (operation, draft) = (self.operation, &mut self.draft);
-        self.scanner.feed(bytes, &mut |field, value| draft.take(operation, field, value));
+        let Self { operation, scanner, draft, asked } = self;
+        scanner.feed(bytes, &mut |field, value| draft.take(*operation, field, value, asked.as_deref_mut()));
     }
 
     /// Reads on, and masks in the bytes' place what is not read.
     pub fn mask(&mut self, bytes: &mut [u8]) {
-        let (operation, draft) = (self.operation, &mut self.draft);
-        self.scanner.mask(bytes, &mut |field, value| draft.take(operation, field, value));
+        let Self { operation, scanner, draft, asked } = self;
+        scanner.mask(bytes, &mut |field, value| draft.take(*operation, field, value, asked.as_deref_mut()));
     }
 
     /// The body's end. What is no JSON says nothing but why.
-    pub fn finish(mut self) -> AskBody {
-        let (operation, draft) = (self.operation, &mut self.draft);
-        match self.scanner.finish(&mut |field, value| draft.take(operation, field, value)) {
-            Ok(()) => self.draft.finish(),
+    pub fn finish(self) -> AskBody {
+        let Self { operation, mut scanner, mut draft, mut asked } = self;
+        match scanner.finish(&mut |field, value| draft.take(operation, field, value, asked.as_deref_mut())) {
+            Ok(()) => AskBody { said: asked.and_then(|asked| asked.finish()), ..draft.finish() },
             Err(Fault::NotJson) => AskBody { unread: Some("not_json"), ..AskBody::default() },
             Err(Fault::Nesting) => AskBody { unread: Some("nesting"), ..AskBody::default() },
         }
@@ -120,7 +164,10 @@ impl AskScan {
 }
 
 impl Draft {
-    fn take(&mut self, operation: Operation, field: Field, value: Value<'_>) {
+    fn take(&mut self, operation: Operation, field: Field, value: Value<'_>, asked: Option<&mut Asked>) {
+        if let Some((asked, place)) = asked.zip(field.place()) {
+            asked.take(place, value);
+        }
         if value == Value::Close {
             return;
         }
@@ -149,7 +196,7 @@ impl Draft {
             Field::PromptItem if operation == Operation::TextCompletion => body.prompts = more(body.prompts, value),
             Field::Input if many_inputs(operation) => body.prompts = start(value),
             Field::InputItem if many_inputs(operation) => body.prompts = more(body.prompts, value),
-            Field::Prompt | Field::PromptItem | Field::Input | Field::InputItem => {}
+            Field::Prompt | Field::PromptItem | Field::Input | Field::InputItem | Field::Said(_) => {}
             Field::Stop => body.stop = value.filled(),
             Field::StopItem => body.stop = true,
         }
@@ -171,7 +218,7 @@ fn many_inputs(operation: Operation) -> bool {
 /// The prompts after a `prompt` itself: a string is one, a list starts at none.
 fn start(value: Value<'_>) -> Option<u32> {
     match value {
-        Value::Text(_) => Some(1),
+        Value::Text(_) | Value::Cut(..) => Some(1),
         Value::Open => Some(0),
         Value::Number(_) | Value::Bool(_) | Value::Null | Value::Close => None,
     }
@@ -180,7 +227,7 @@ fn start(value: Value<'_>) -> Option<u32> {
 /// The prompts after one element of the list: a list of token ids is one prompt.
 fn more(so_far: Option<u32>, value: Value<'_>) -> Option<u32> {
     match value {
-        Value::Text(_) | Value::Open => so_far.map(|prompts| prompts.saturating_add(1)),
+        Value::Text(_) | Value::Cut(..) | Value::Open => so_far.map(|prompts| prompts.saturating_add(1)),
         Value::Number(_) => Some(1),
         Value::Close | Value::Bool(_) | Value::Null => so_far,
     }
@@ -195,7 +242,7 @@ mod tests {
     use rand::rngs::SmallRng;
 
     fn read(operation: Operation, text: &str) -> AskBody {
-        let mut scan = AskScan::new(operation);
+        let mut scan = AskScan::new(operation, None);
         scan.feed(text.as_bytes());
         scan.finish()
     }
@@ -260,7 +307,7 @@ mod tests {
             }
             let Ok(judged) = serde_json::from_slice::<serde_json::Value>(&text) else { continue };
             accepted += 1;
-            let mut scan = AskScan::new(Operation::Chat);
+            let mut scan = AskScan::new(Operation::Chat, None);
             text.chunks(5).for_each(|piece| scan.feed(piece));
             let body = scan.finish();
             let found = (body.model.as_deref(), body.stream, body.unread);

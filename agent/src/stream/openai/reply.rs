@@ -3,13 +3,19 @@
 //! One table serves chat and text completions, the Responses API and Anthropic's messages: their keys
 //! do not contradict each other, and where meaning hangs on `type`, it is settled at the object's end.
 
+mod content;
+
 use crate::stream::Chunk;
 use crate::stream::Usage;
+use crate::stream::content::Capture;
 use crate::stream::json::Scanner;
 use crate::stream::json::Value;
 use crate::stream::json::paths::Node;
 use crate::stream::json::paths::Row;
 use crate::stream::json::paths::SOME;
+use crate::stream::openai::reply::content::Answered;
+use crate::stream::openai::reply::content::Of;
+use crate::stream::openai::reply::content::Place;
 use std::sync::LazyLock;
 
 #[derive(Debug, Clone, Copy)]
@@ -39,6 +45,7 @@ enum Field {
     ErrorCode,
     Code,
     Detail,
+    Said(Place),
 }
 
 /// Kept of kinds and reasons.
@@ -114,7 +121,19 @@ const USAGE: &[Row<Field>] = &[
 const ERROR: &[Row<Field>] =
     &[("", Field::Error, SOME), ("type", Field::ErrorType, KIND), ("code", Field::ErrorCode, KIND)];
 
-static TREE: LazyLock<Node<Field>> = LazyLock::new(|| {
+static TREE: LazyLock<Node<Field>> = LazyLock::new(tree);
+
+/// The same with words, for where content is captured.
+static WITH_WORDS: LazyLock<Node<Field>> = LazyLock::new(|| {
+    let said = |rows: &[Row<Place>]| -> Vec<Row<Field>> {
+        rows.iter().map(|(path, place, cap)| (*path, Field::Said(*place), *cap)).collect()
+    };
+    let choice = said(content::CHOICE);
+    let tree = tree().with("", &said(content::ROWS));
+    tree.with("choices[].delta", &choice).with("choices[].message", &choice)
+});
+
+fn tree() -> Node<Field> {
     Node::default()
         .with("", ROWS)
         .with("choices[].delta", SAID)
@@ -124,7 +143,7 @@ static TREE: LazyLock<Node<Field>> = LazyLock::new(|| {
         .with("message.usage", USAGE)
         .with("error", ERROR)
         .with("response.error", ERROR)
-});
+}
 
 #[derive(Debug, Default)]
 struct Choice {
@@ -159,27 +178,36 @@ pub struct ReplyScan {
     /// As much of the document as is still a beginning of the end mark.
     mark: usize,
     bytes: usize,
+    answered: Option<Box<Answered>>,
 }
 
 impl ReplyScan {
     /// Before the first byte.
-    pub fn new() -> Self {
-        Self { scanner: Scanner::new(&TREE), draft: Draft::default(), mark: 0, bytes: 0 }
+    pub fn new(content: Option<&Capture>) -> Self {
+        let tree = if content.is_some() { &WITH_WORDS } else { &TREE };
+        let answered = content.map(|capture| Box::new(Answered::new(capture.clone())));
+        Self { scanner: Scanner::new(tree), draft: Draft::default(), mark: 0, bytes: 0, answered }
+    }
+
+    /// Another one, before the first byte, that captures as much.
+    #[must_use]
+    pub fn afresh(&self) -> Self {
+        Self::new(self.answered.as_ref().map(|answered| answered.capture()))
     }
 
     /// Reads on.
     pub fn feed(&mut self, bytes: &[u8]) {
         self.count(bytes);
-        let draft = &mut self.draft;
-        self.scanner.feed(bytes, &mut |field, value| draft.take(field, value));
+        let Self { scanner, draft, answered, .. } = self;
+        scanner.feed(bytes, &mut |field, value| draft.take(field, value, answered.as_deref_mut()));
     }
 
     /// Reads on, and masks in the bytes' place what is not read.
     pub fn mask(&mut self, bytes: &mut [u8]) {
         let (marked, begins) = (self.mark, self.bytes == self.mark);
         self.count(bytes);
-        let draft = &mut self.draft;
-        self.scanner.mask(bytes, &mut |field, value| draft.take(field, value));
+        let Self { scanner, draft, answered, .. } = self;
+        scanner.mask(bytes, &mut |field, value| draft.take(field, value, answered.as_deref_mut()));
         // The end mark is no JSON.
         if begins && let Some(mark) = DONE.get(marked..self.mark) {
             bytes.iter_mut().zip(mark).for_each(|(byte, mark)| *byte = *mark);
@@ -203,30 +231,42 @@ impl ReplyScan {
     pub fn finish(&mut self) -> Option<Chunk> {
         let done = self.mark == DONE.len() && self.bytes == DONE.len();
         let mut draft = std::mem::take(&mut self.draft);
-        let whole = self.scanner.finish(&mut |field, value| draft.take(field, value)).is_ok();
+        let Self { scanner, answered, .. } = self;
+        let whole = scanner.finish(&mut |field, value| draft.take(field, value, answered.as_deref_mut())).is_ok();
+        let said = answered.as_mut().and_then(|answered| answered.finish(&draft.kind));
         self.scanner.reset();
         (self.mark, self.bytes) = (0, 0);
         if done {
             return Some(Chunk { last: true, ..Chunk::default() });
         }
-        whole.then(|| draft.finish())
-    }
-}
-
-impl Default for ReplyScan {
-    fn default() -> Self {
-        Self::new()
+        whole.then(|| Chunk { said, ..draft.finish() })
     }
 }
 
 impl Draft {
-    fn take(&mut self, field: Field, value: Value<'_>) {
+    fn take(&mut self, field: Field, value: Value<'_>, answered: Option<&mut Answered>) {
         match field {
+            Field::Said(place) => {
+                if let Some(answered) = answered {
+                    answered.take(place, value);
+                }
+                // The plain table has these values too.
+                match place.of() {
+                    Of::Choice => self.choice.filled |= value.filled(),
+                    Of::Delta => self.delta |= value.filled(),
+                    Of::Body => self.text |= value.filled(),
+                    Of::Shape => {}
+                }
+            }
             Field::Id => self.chunk.id = value.text(),
             Field::Model => self.chunk.model = value.text(),
             Field::Type => self.kind = value.text().unwrap_or_default(),
             Field::Object => self.object = value.text().unwrap_or_default(),
-            Field::Choice => self.choice(value),
+            Field::Choice => {
+                if let Some((answered, index)) = answered.zip(self.choice(value)) {
+                    answered.choice(index);
+                }
+            }
             Field::ChoiceIndex => self.choice.index = value.unsigned(),
             Field::ChoiceText => self.choice.filled |= value.filled(),
             Field::ChoiceFinish => self.choice.finish = value.text().filter(|reason| !reason.is_empty()),
@@ -256,10 +296,11 @@ impl Draft {
         }
     }
 
-    fn choice(&mut self, value: Value<'_>) {
+    /// The number of a choice that ends here.
+    fn choice(&mut self, value: Value<'_>) -> Option<u32> {
         let choice = std::mem::take(&mut self.choice);
         if value != Value::Close {
-            return;
+            return None;
         }
         let index = choice.index.unwrap_or(self.choices);
         self.choices = self.choices.saturating_add(1);
@@ -269,6 +310,7 @@ impl Draft {
         if let Some(finish) = choice.finish.filter(|_| self.chunk.finish.len() < CHOICES) {
             self.chunk.finish.push((index, finish));
         }
+        Some(index)
     }
 
     fn filled(&mut self, index: u32) {
@@ -307,8 +349,14 @@ impl Draft {
 /// The kind of an error: a word, or a code in digits.
 fn kind_of(value: Value<'_>) -> Option<String> {
     match value {
-        Value::Text(text) | Value::Number(text) if !text.is_empty() => Some(text.to_owned()),
-        Value::Text(_) | Value::Number(_) | Value::Bool(_) | Value::Null | Value::Open | Value::Close => None,
+        Value::Text(text) | Value::Cut(text, _) | Value::Number(text) if !text.is_empty() => Some(text.to_owned()),
+        Value::Text(_)
+        | Value::Cut(..)
+        | Value::Number(_)
+        | Value::Bool(_)
+        | Value::Null
+        | Value::Open
+        | Value::Close => None,
     }
 }
 

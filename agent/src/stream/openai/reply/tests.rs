@@ -3,7 +3,7 @@
 use super::*;
 
 fn read(text: &str) -> Option<Chunk> {
-    let mut scan = ReplyScan::new();
+    let mut scan = ReplyScan::new(None);
     for piece in text.as_bytes().chunks(7) {
         scan.feed(piece);
     }
