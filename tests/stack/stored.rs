@@ -128,8 +128,15 @@ fn sends(programs: &Programs, scratch: &Scratch, stores: &Stores) -> Result<Agen
         ("TACHOGRAPH_OTLP_ENDPOINT", url.as_str()),
         ("TACHOGRAPH_OTLP_PROTOCOL", "http/protobuf"),
         ("TACHOGRAPH_OTLP_INTERVAL_SECONDS", "1"),
+        ("TACHOGRAPH_CONTENT_CAPTURE", "true"),
     ];
     Agent::start(&programs.tools.agent, scratch, &environment)
+}
+
+/// What the stand-in says.
+fn answer(request: &Value) -> Result<String> {
+    let tokens = request["output_tokens"].as_u64().context("no tokens")?;
+    Ok((1..=tokens).map(|token| format!(" t{token}")).collect())
 }
 
 /// Whether it failed by the server, which is what a gateway never drops.
@@ -222,6 +229,10 @@ fn an_exemplar_leads_to_its_trace_and_a_trace_to_its_record() -> Result<()> {
         for record in found {
             let request = of("span_id", &record["span_id"])?;
             assert_eq!((&record["user_id"], &record["prompt_tokens"]), (&request["user"], &request["input_tokens"]));
+            if query == of_user {
+                assert_eq!(record["prompt"], json!([{ "role": "user", "content": "answer [redacted]" }]));
+                assert_eq!(record["completion"], json!([{ "index": 0, "content": answer(request)? }]));
+            }
         }
     }
     let rate = r#"rate({job="llm-requests"} | json | status="error"[5m])"#;
