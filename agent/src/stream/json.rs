@@ -411,8 +411,9 @@ impl<F: Copy> Scanner<F> {
 
     fn keep(&mut self, run: &[u8]) {
         let room = self.cap.saturating_sub(self.kept.len());
-        self.beyond += run.len().saturating_sub(room);
-        self.kept.extend_from_slice(run.get(..room).unwrap_or(run));
+        let (kept, beyond) = run.split_at_checked(room).unwrap_or((run, &[]));
+        self.kept.extend_from_slice(kept);
+        self.beyond += beyond.len();
     }
 }
 
