@@ -31,6 +31,8 @@ pub fn file(layout: Layout) -> Result<File, Error> {
         "memberlist": {"bind_addr": ["127.0.0.1"], "bind_port": 0, "join_members": []},
         "distributor": {
             "ring": ring,
+            // Captured texts are attributes, of 64 KiB and their escapes each at most.
+            "max_attribute_bytes": 262_144,
             "receivers": {"otlp": {"protocols": {"grpc": at(layout.tempo_port()), "http": at(layout.tempo_port() + 1)}}},
         },
         "live_store": {
