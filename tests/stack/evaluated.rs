@@ -190,6 +190,18 @@ fn silent(prometheus: &Prometheus, all: &[(String, String)]) -> Result<BTreeSet<
     Ok(silent)
 }
 
+/// Panels, what the scenario makes of them, and by which share they may differ: rates are over moments.
+const SCENARIO: [(&str, f64, f64); 8] = [
+    ("Node and GPU: Memory", 70_000_000_000.0 / 85_520_809_984.0, 0.0),
+    ("Node and GPU: Compute", 0.87, 0.0),
+    ("Node and GPU: Memory traffic", 0.41, 0.0),
+    ("Node and GPU: Power", 600.0, 0.0),
+    ("Node and GPU: Temperature", 52.0, 0.0),
+    ("Node and GPU: Clocks", 1_750_000_000.0, 0.0),
+    ("Node and GPU: Cost by use", 2.5, 0.05),
+    ("Node and GPU: Time by use", 1.0, 0.05),
+];
+
 /// What must be the same: an alias and what it stands for, a sum and its parts.
 const SAME: [(&str, &str); 6] = [
     ("sum(vllm:num_queue_tokens)", "sum(tachograph_engine_queued_tokens)"),
@@ -249,6 +261,14 @@ fn every_expression_has_data() -> Result<()> {
         empty.retain(|place| !shows(place));
     }
     assert_eq!(empty, BTreeSet::new(), "panels that show nothing while all is well");
+
+    for (panel, expected, share) in SCENARIO {
+        let expr = boards.iter().find(|(place, _)| place.replace('"', "") == panel).map(|(_, expr)| expr);
+        let shown = values(&prometheus, expr.with_context(|| format!("no panel {panel}"))?)?;
+        // By use, the parts make the whole.
+        let sum: f64 = shown.iter().sum();
+        assert!((sum - expected).abs() <= expected * share, "{panel}: {shown:?} instead of {expected}");
+    }
 
     nvml::replace(&library, &gpus(standin.pid(), "31"))?;
     let all = expressions(&prometheus, &kit)?;
