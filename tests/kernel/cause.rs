@@ -128,9 +128,9 @@ fn injected(case: &Case, troubles: &Troubles) -> Option<&'static str> {
     }
 }
 
-/// In the engine's queue.
+/// With the engine, until it was in the batch.
 fn waited_ns(case: &Case) -> u64 {
-    let waited = case.truth.engine.iter().filter_map(|one| one.scheduled?.checked_sub(one.queued?));
+    let waited = case.truth.engine.iter().filter_map(|one| one.scheduled?.checked_sub(one.added?.1));
     waited.max().unwrap_or(0)
 }
 

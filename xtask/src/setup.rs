@@ -25,7 +25,20 @@ pub(crate) fn all() -> Result<()> {
     build_tools()?;
     standin()?;
     nvml()?;
+    systemd()?;
     stack::environment().map(drop)
+}
+
+/// What judges the unit.
+pub(crate) fn systemd() -> Result<()> {
+    step("systemd-analyze", || {
+        let version = || output(Command::new("systemd-analyze").arg("--version"));
+        if version().is_err() {
+            debian::install(&["systemd"])?;
+        }
+        println!("  {}", version()?.lines().next().unwrap_or_default());
+        Ok(())
+    })
 }
 
 /// What builds the eBPF object: a compiler with its own `core`, and bpf-linker.

@@ -21,6 +21,7 @@ pub(crate) fn plain() -> Result<()> {
     setup::build_tools()?;
     let standin = setup::standin()?;
     let nvml = setup::nvml()?;
+    setup::systemd()?;
     let stack = stack::environment()?;
     let agent = agent::build(Profile::Release)?;
 
