@@ -187,6 +187,8 @@ pub struct Config {
     pub ring_bytes: u32,
     /// Whether losses are kept one by one, which only tests read.
     pub keep_losses: bool,
+    /// Whether probes are attached by perf events even where the kernel has better, which only tests want.
+    pub perf_events: bool,
     /// Bytes of one request body that are copied.
     pub body_cap_bytes: u64,
     /// How much is captured.
@@ -291,6 +293,7 @@ impl Config {
             goals,
             ring_bytes: all.ring_bytes.map_or(16 << 20, |bytes| bytes.0),
             keep_losses: all.keep_losses.unwrap_or(false),
+            perf_events: all.perf_events.unwrap_or(false),
             body_cap_bytes: all.body_cap_bytes.unwrap_or(16 << 20),
             level: all.level.unwrap_or(Level::Full),
             targets: all.targets.unwrap_or_default(),

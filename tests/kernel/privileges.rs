@@ -6,16 +6,26 @@ use agent_tests::standin::Birth;
 use agent_tests::standin::Wire;
 use anyhow::Context as _;
 use anyhow::Result;
-use tachograph::run::privileges::NEEDED;
+use tachograph::attach::object::Way;
 use tachograph::run::privileges::READS;
+use tachograph::run::privileges::needed;
 
 #[test]
 fn no_thread_holds_more_than_recording_needs() -> Result<()> {
+    least(Way::offered())
+}
+
+#[test]
+fn no_thread_holds_more_where_perf_events_need_it() -> Result<()> {
+    least(Way::Events)
+}
+
+fn least(way: Way) -> Result<()> {
     let Some(tools) = gate::kernel()? else { return Ok(()) };
-    let mut stage = Stage::open(&tools)?;
+    let mut stage = Stage::open_by(&tools, way)?;
     let mut player = stage.enter(Birth::New, "plain", Wire::Plain)?;
     let seen = player.load("calm")?;
-    let needed = NEEDED.map(|(capability, _)| capability).into_iter().chain([READS]);
+    let needed = needed(way).map(|(capability, _)| capability).chain([READS]);
     let needed: u64 = needed.map(|capability| capability.bitmask()).sum();
     let mut threads = 0;
     for thread in std::fs::read_dir(format!("/proc/{}/task", stage.agent.pid()))? {

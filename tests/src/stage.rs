@@ -23,6 +23,7 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use std::sync::MutexGuard;
 use std::time::Duration;
+use tachograph::attach::object::Way;
 use tachograph::clock::Clock as _;
 use tachograph::clock::System;
 
@@ -58,11 +59,17 @@ pub struct Player {
 }
 
 impl Stage {
-    /// Starts the agent.
+    /// Starts the agent, which attaches in the best way that the kernel has.
     pub fn open(tools: &Tools) -> Result<Self> {
+        Self::open_by(tools, Way::offered())
+    }
+
+    /// Starts the agent, which attaches so.
+    pub fn open_by(tools: &Tools, way: Way) -> Result<Self> {
+        let perf_events = (way == Way::Events).to_string();
         let turn = experiment::turn();
         let scratch = Scratch::new("stage")?;
-        let agent = Agent::start(&tools.agent, &scratch, &[])?;
+        let agent = Agent::start(&tools.agent, &scratch, &[("TACHOGRAPH_PERF_EVENTS", &perf_events)])?;
         Ok(Self { agent, python: tools.python.clone(), pids: BTreeSet::new(), _scratch: scratch, _turn: turn })
     }
 

@@ -42,6 +42,9 @@ pub struct Partial {
     /// Keep losses one by one, for tests
     #[arg(long, hide = true)]
     pub keep_losses: Option<bool>,
+    /// Attach by perf events, as kernels before 6.6 do, for tests
+    #[arg(long, hide = true)]
+    pub perf_events: Option<bool>,
     /// How much of one request body is copied [default: 16777216]
     #[arg(long, value_name = "BYTES")]
     pub body_cap_bytes: Option<u64>,
@@ -223,6 +226,7 @@ impl Partial {
             series_cap: self.series_cap.or(other.series_cap),
             ring_bytes: self.ring_bytes.or(other.ring_bytes),
             keep_losses: self.keep_losses.or(other.keep_losses),
+            perf_events: self.perf_events.or(other.perf_events),
             body_cap_bytes: self.body_cap_bytes.or(other.body_cap_bytes),
             level: self.level.or(other.level),
             targets: self.targets.or(other.targets),
