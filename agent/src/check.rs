@@ -17,6 +17,8 @@ use crate::ident::Role;
 use crate::kit::budget;
 use crate::run;
 use crate::run::engines;
+use crate::run::privileges;
+use crate::run::privileges::Networks;
 use crate::run::privileges::READS;
 use crate::run::privileges::needed;
 use std::collections::BTreeSet;
@@ -91,7 +93,10 @@ impl fmt::Display for Report {
 ///
 /// Something is missing without which nothing can be recorded; the text has said what.
 pub fn run(config: &Config) -> anyhow::Result<()> {
-    let report = Report(findings(config));
+    // With what the agent itself keeps, so that it finds what the agent will.
+    let way = run::way(config);
+    privileges::give_up(way, Networks::of(config))?;
+    let report = Report(findings(config, way));
     write!(std::io::stdout(), "{report}")?;
     if report.state() == State::Missing {
         anyhow::bail!("the agent cannot record here: see what is missing above");
@@ -99,8 +104,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn findings(config: &Config) -> Vec<Finding> {
-    let way = run::way(config);
+fn findings(config: &Config, way: Way) -> Vec<Finding> {
     let mut findings = vec![kernel(), capabilities(way), uprobes(way)];
     findings.extend(programs(config, way));
     let (found, engines) = targets(config);

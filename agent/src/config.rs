@@ -218,6 +218,8 @@ pub struct Scrape {
     pub timeout: Duration,
     /// The key that a server asks for.
     pub api_key: Option<Secret>,
+    /// Whether to keep the capability of entering network namespaces.
+    pub network_namespaces: bool,
 }
 
 impl Scrape {
@@ -320,6 +322,7 @@ impl Config {
                 interval: value::duration(all.scrape.interval_seconds, Duration::from_secs(5)),
                 timeout: value::duration(all.scrape.timeout_seconds, Duration::from_secs(2)),
                 api_key: api_key(all.scrape.api_key_file, around)?,
+                network_namespaces: all.scrape.network_namespaces.unwrap_or(false),
             },
             discover_interval: value::duration(all.discover.interval_seconds, Duration::from_secs(5)),
             log: all.log.unwrap_or_else(|| "info".to_owned()),

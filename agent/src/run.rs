@@ -37,6 +37,7 @@ use agent_ebpf::map::count;
 use anyhow::Context as _;
 use keeper::Keeper;
 use line::Line;
+use privileges::Networks;
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
@@ -90,7 +91,7 @@ const OWN: Duration = Duration::from_secs(1);
 /// The kernel refuses the programs, the address is taken, or the collector's settings cannot be used.
 pub fn run(config: Config) -> anyhow::Result<()> {
     let way = way(&config);
-    privileges::give_up(way)?;
+    privileges::give_up(way, Networks::of(&config))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(agent(config, way))
 }

@@ -1,5 +1,6 @@
 //! What is attached, in either way: entries and instructions of functions, and never a return.
 
+use agent_tests::agent::PERF_EVENTS;
 use agent_tests::gate;
 use agent_tests::held::Held;
 use agent_tests::stage::Stage;
@@ -11,17 +12,17 @@ use tachograph::attach::object::Way;
 
 #[test]
 fn no_attachment_carries_the_return_bit() -> Result<()> {
-    attached(Way::offered())
+    attached(Way::offered(), &[])
 }
 
 #[test]
 fn no_perf_event_carries_the_return_bit() -> Result<()> {
-    attached(Way::Events)
+    attached(Way::Events, &[PERF_EVENTS])
 }
 
-fn attached(way: Way) -> Result<()> {
+fn attached(way: Way, settings: &[(&str, &str)]) -> Result<()> {
     let Some(tools) = gate::kernel()? else { return Ok(()) };
-    let mut stage = Stage::open_by(&tools, way)?;
+    let mut stage = Stage::open_with(&tools, settings)?;
     let mut player = stage.enter(Birth::New, "plain", Wire::Tls)?;
     let seen = player.load("close")?;
     let held = Held::by(stage.agent.pid())?;

@@ -23,7 +23,6 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use std::sync::MutexGuard;
 use std::time::Duration;
-use tachograph::attach::object::Way;
 use tachograph::clock::Clock as _;
 use tachograph::clock::System;
 
@@ -59,17 +58,16 @@ pub struct Player {
 }
 
 impl Stage {
-    /// Starts the agent, which attaches in the best way that the kernel has.
+    /// Starts the agent.
     pub fn open(tools: &Tools) -> Result<Self> {
-        Self::open_by(tools, Way::offered())
+        Self::open_with(tools, &[])
     }
 
-    /// Starts the agent, which attaches so.
-    pub fn open_by(tools: &Tools, way: Way) -> Result<Self> {
-        let perf_events = (way == Way::Events).to_string();
+    /// Starts the agent with some settings.
+    pub fn open_with(tools: &Tools, settings: &[(&str, &str)]) -> Result<Self> {
         let turn = experiment::turn();
         let scratch = Scratch::new("stage")?;
-        let agent = Agent::start(&tools.agent, &scratch, &[("TACHOGRAPH_PERF_EVENTS", &perf_events)])?;
+        let agent = Agent::start(&tools.agent, &scratch, settings)?;
         Ok(Self { agent, python: tools.python.clone(), pids: BTreeSet::new(), _scratch: scratch, _turn: turn })
     }
 

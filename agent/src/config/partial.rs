@@ -205,6 +205,9 @@ pub struct Scrape {
     /// A file with the API key that engines ask for; TACHOGRAPH_SCRAPE_API_KEY may hold the key itself
     #[arg(id = "scrape-api-key-file", long, value_name = "FILE")]
     pub api_key_file: Option<PathBuf>,
+    /// Whether engines in network namespaces of their own are asked too, for which CAP_SYS_ADMIN is kept [default: false]
+    #[arg(id = "scrape-network-namespaces", long, value_name = "BOOL")]
+    pub network_namespaces: Option<bool>,
 }
 
 /// Discovery.
@@ -267,6 +270,7 @@ impl Partial {
                 interval_seconds: self.scrape.interval_seconds.or(other.scrape.interval_seconds),
                 timeout_seconds: self.scrape.timeout_seconds.or(other.scrape.timeout_seconds),
                 api_key_file: self.scrape.api_key_file.or(other.scrape.api_key_file),
+                network_namespaces: self.scrape.network_namespaces.or(other.scrape.network_namespaces),
             },
             discover: Discover { interval_seconds: self.discover.interval_seconds.or(other.discover.interval_seconds) },
             prices: Prices {

@@ -1,6 +1,7 @@
 //! The capabilities that this process was started with in; only those that recording needs stay.
 
 use crate::attach::object::Way;
+use crate::config::Config;
 use anyhow::Context as _;
 use caps::CapSet;
 use caps::Capability;
@@ -24,15 +25,36 @@ pub fn needed(way: Way) -> impl Iterator<Item = (Capability, &'static str)> {
     NEEDED.into_iter().chain((way == Way::Events).then_some(BY_EVENTS))
 }
 
+/// In which networks engines are asked for their own metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Networks {
+    /// The agent's own.
+    Own,
+    /// Each engine's, which only CAP_SYS_ADMIN may enter.
+    Theirs,
+}
+
+impl Networks {
+    /// As the settings say.
+    pub fn of(config: &Config) -> Self {
+        if config.scrape.enabled && config.scrape.network_namespaces { Self::Theirs } else { Self::Own }
+    }
+}
+
+/// What stays, of what is held.
+pub fn kept(way: Way, networks: Networks) -> CapsHashSet {
+    let enters = (networks == Networks::Theirs).then_some(Capability::CAP_SYS_ADMIN);
+    needed(way).map(|(capability, _)| capability).chain([READS]).chain(enters).collect()
+}
+
 /// Gives up all other capabilities, for good. To be called before there are threads: each has its own.
 ///
 /// # Errors
 ///
 /// The kernel refuses.
-pub fn give_up(way: Way) -> anyhow::Result<()> {
+pub fn give_up(way: Way, networks: Networks) -> anyhow::Result<()> {
     let held = caps::read(None, CapSet::Permitted).context("cannot read the capabilities")?;
-    let wanted = needed(way).map(|(capability, _)| capability).chain([READS]);
-    let stay: CapsHashSet = wanted.filter(|capability| held.contains(capability)).collect();
+    let stay: CapsHashSet = kept(way, networks).intersection(&held).copied().collect();
     if held.contains(&Capability::CAP_SETPCAP) {
         for capability in caps::all().difference(&stay) {
             // One that this kernel does not know is not held either.

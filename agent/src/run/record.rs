@@ -2,6 +2,8 @@
 
 use self::masked::Masked;
 use super::keeper::Keeper;
+use super::privileges;
+use super::privileges::Networks;
 use super::tape::Entry;
 use crate::attach::Attach;
 use crate::attach::object;
@@ -51,7 +53,7 @@ pub enum Content {
 /// The file exists or cannot be written, or the kernel refuses the programs.
 pub fn record(config: &Config, out: &Path, seconds: Option<u64>, content: Content) -> anyhow::Result<()> {
     let way = super::way(config);
-    super::privileges::give_up(way)?;
+    privileges::give_up(way, Networks::Own)?;
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(out);
     let file = file.with_context(|| format!("cannot create {}", out.display()))?;
     let mut writer = tape::Writer::new(BufWriter::new(file))?;
