@@ -63,7 +63,7 @@ impl Stage {
         Self::open_with(tools, &[])
     }
 
-    /// Starts the agent with some settings.
+    /// The same, with further settings of the agent (`TACHOGRAPH_*`).
     pub fn open_with(tools: &Tools, settings: &[(&str, &str)]) -> Result<Self> {
         let turn = experiment::turn();
         let scratch = Scratch::new("stage")?;
