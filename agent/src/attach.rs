@@ -12,7 +12,6 @@ use crate::ident::ProcessId;
 use crate::ident::Role;
 use crate::vitals::Vitals;
 use agent_ebpf::map::TargetState;
-use aya::programs::uprobe::UProbeLink;
 use plan::Probe;
 use plan::Skip;
 use release::Release;
@@ -22,6 +21,8 @@ use std::thread;
 
 pub mod code;
 pub mod elf;
+mod group;
+mod multi;
 pub mod object;
 pub mod plan;
 pub mod release;
@@ -51,9 +52,17 @@ pub enum Attached {
     Left(Pid),
 }
 
+/// What attaching some probes gave.
+pub struct Outcome<'a, L> {
+    /// What holds those that are attached.
+    pub links: Vec<L>,
+    /// Those that are not, and what the kernel said.
+    pub refused: Vec<(&'a Probe, String)>,
+}
+
 /// What attaching asks of the kernel side.
 pub trait Kernel {
-    /// An attached probe, which is let go of when dropped.
+    /// One attached probe or several, let go of when dropped.
     type Link: Send + 'static;
 
     /// From now on the kernel side copies what this process moves.
@@ -69,12 +78,8 @@ pub trait Kernel {
     /// Frees what the kernel side kept of a process that is not followed.
     fn free(&mut self, pid: u32);
 
-    /// Attaches one probe to one process. Never a return probe.
-    ///
-    /// # Errors
-    ///
-    /// What the kernel said.
-    fn attach(&mut self, pid: u32, probe: &Probe) -> Result<Self::Link, String>;
+    /// Attaches probes to one process. Never a return probe.
+    fn attach<'a>(&mut self, pid: u32, probes: &'a [Probe]) -> Outcome<'a, Self::Link>;
 }
 
 /// What becomes of a process that is left.
@@ -87,7 +92,7 @@ enum Fate {
 }
 
 /// What is attached to one target.
-pub struct Attachment<L = UProbeLink> {
+pub struct Attachment<L = object::Link> {
     /// The target as it was when last planned.
     pub target: Target,
     /// What is attached, a line each: object, function, program.
@@ -95,6 +100,7 @@ pub struct Attachment<L = UProbeLink> {
     /// What is not, and why.
     pub skipped: Vec<Skip>,
     done: BTreeSet<File>,
+    probes: usize,
     links: Vec<L>,
 }
 
@@ -132,7 +138,7 @@ impl<K: Kernel> Attach<K> {
     /// It is freed after the announcement, too, since what a followed process has lost is found by it.
     fn leave(&mut self, pid: Pid, fate: Fate, announce: &mut dyn FnMut(Attached)) {
         let Some(attachment) = self.attachments.remove(&pid) else { return };
-        let probes = attachment.links.len();
+        let probes = attachment.probes;
         self.kernel.unfollow(pid.0);
         match fate {
             Fate::Gone => self.release.take(attachment.links),
@@ -158,6 +164,7 @@ impl<K: Kernel> Attach<K> {
             attached: BTreeSet::new(),
             skipped: Vec::new(),
             done: BTreeSet::new(),
+            probes: 0,
             links: Vec::new(),
         });
         self.release.hold(true);
@@ -178,7 +185,7 @@ impl<K: Kernel> Attach<K> {
         if let Err(why) = self.kernel.follow(pid.0, self.copies) {
             attachment.skipped.push(Skip { what: format!("process {pid}"), why });
         }
-        let probes = attachment.links.len();
+        let probes = attachment.probes;
         if new {
             tracing::info!(pid = pid.0, role = ?target.role, late = target.late, probes, "attached");
         }
@@ -192,15 +199,14 @@ impl<K: Kernel> Attach<K> {
             Ok(planned) => planned,
             Err(error) => (Vec::new(), vec![Skip { what: file.name.clone(), why: error.to_string() }]),
         };
-        for probe in &probes {
-            match self.kernel.attach(target.process.pid.0, probe) {
-                Ok(link) => {
-                    attachment.links.push(link);
-                    attachment.attached.insert(format!("{} {} → {}", probe.object, probe.function, probe.program));
-                }
-                Err(why) => skips.push(Skip { what: format!("{} {}", probe.object, probe.function), why }),
-            }
+        let Outcome { links, refused } = self.kernel.attach(target.process.pid.0, &probes);
+        for probe in probes.iter().filter(|probe| !refused.iter().any(|(other, _)| other == probe)) {
+            attachment.probes += 1;
+            attachment.attached.insert(format!("{} {} → {}", probe.object, probe.function, probe.program));
         }
+        attachment.links.extend(links);
+        let skip = |(probe, why): (&Probe, String)| Skip { what: format!("{} {}", probe.object, probe.function), why };
+        skips.extend(refused.into_iter().map(skip));
         for skip in &skips {
             vitals.probes_skipped.one();
             tracing::warn!(pid = target.process.pid.0, what = %skip.what, why = %skip.why, "probe not attached");

@@ -1,6 +1,7 @@
 //! Prerequisites in, one line each out.
 
 use crate::attach::object;
+use crate::attach::object::Way;
 use crate::attach::plan;
 use crate::clock::Clock;
 use crate::clock::System;
@@ -14,9 +15,12 @@ use crate::gpu;
 use crate::ident::Pid;
 use crate::ident::Role;
 use crate::kit::budget;
+use crate::run;
 use crate::run::engines;
-use crate::run::privileges::NEEDED;
+use crate::run::privileges;
+use crate::run::privileges::Networks;
 use crate::run::privileges::READS;
+use crate::run::privileges::needed;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::io::Write as _;
@@ -89,7 +93,10 @@ impl fmt::Display for Report {
 ///
 /// Something is missing without which nothing can be recorded; the text has said what.
 pub fn run(config: &Config) -> anyhow::Result<()> {
-    let report = Report(findings(config));
+    // With what the agent itself keeps, so that it finds what the agent will.
+    let way = run::way(config);
+    privileges::give_up(way, Networks::of(config))?;
+    let report = Report(findings(config, way));
     write!(std::io::stdout(), "{report}")?;
     if report.state() == State::Missing {
         anyhow::bail!("the agent cannot record here: see what is missing above");
@@ -97,9 +104,9 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn findings(config: &Config) -> Vec<Finding> {
-    let mut findings = vec![kernel(), capabilities(), uprobes()];
-    findings.extend(programs(config));
+fn findings(config: &Config, way: Way) -> Vec<Finding> {
+    let mut findings = vec![kernel(), capabilities(way), uprobes(way)];
+    findings.extend(programs(config, way));
     let (found, engines) = targets(config);
     findings.extend(found);
     let (found, gpus) = gpus(config);
@@ -127,11 +134,10 @@ fn kernel() -> Finding {
 }
 
 /// What recording needs.
-fn capabilities() -> Finding {
+fn capabilities(way: Way) -> Finding {
     const NAME: &str = "capabilities";
     let held = |capability| caps::has_cap(None, caps::CapSet::Effective, capability).unwrap_or(false);
-    let missing: Vec<String> = NEEDED
-        .iter()
+    let missing: Vec<String> = needed(way)
         .filter(|(capability, _)| !held(*capability))
         .map(|(capability, why)| format!("{capability} ({why})"))
         .collect();
@@ -139,7 +145,7 @@ fn capabilities() -> Finding {
         let what = format!("not held: {}", missing.join(", "));
         return found(NAME, State::Missing, what, Some("run as root, or grant these to the binary or its unit"));
     }
-    let names = NEEDED.map(|(capability, _)| capability.to_string()).join(", ");
+    let names = needed(way).map(|(capability, _)| capability.to_string()).collect::<Vec<_>>().join(", ");
     if held(READS) {
         found(NAME, State::Ok, format!("{names}, {READS}"), None)
     } else {
@@ -153,17 +159,19 @@ fn capabilities() -> Finding {
     }
 }
 
-fn uprobes() -> Finding {
-    if Path::new("/sys/bus/event_source/devices/uprobe/type").exists() {
-        found("uprobes", State::Ok, "the kernel has them", None)
+fn uprobes(way: Way) -> Finding {
+    if way == Way::Links {
+        found("uprobes", State::Ok, "one link for all places of a program in a file", None)
+    } else if Path::new("/sys/bus/event_source/devices/uprobe/type").exists() {
+        found("uprobes", State::Ok, "a perf event for each place", None)
     } else {
         let remedy = Some("mount sysfs, or run a kernel with CONFIG_UPROBE_EVENTS");
         found("uprobes", State::Missing, "/sys/bus/event_source/devices/uprobe is not there", remedy)
     }
 }
 
-fn programs(config: &Config) -> Vec<Finding> {
-    let loader = object::Config { ring_bytes: config.ring_bytes, keep_losses: false };
+fn programs(config: &Config, way: Way) -> Vec<Finding> {
+    let loader = object::Config { ring_bytes: config.ring_bytes, keep_losses: false, way };
     match object::Object::load(loader) {
         Err(error) => {
             let remedy = Some("see the lines above; a build without programs needs `cargo xtask build`");

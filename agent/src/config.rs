@@ -198,6 +198,8 @@ pub struct Config {
     pub ring_bytes: u32,
     /// Whether losses are kept one by one, which only tests read.
     pub keep_losses: bool,
+    /// Whether probes are attached by perf events even where the kernel has better, which only tests want.
+    pub perf_events: bool,
     /// Bytes of one request body that are copied.
     pub body_cap_bytes: u64,
     /// How much is captured.
@@ -229,6 +231,8 @@ pub struct Scrape {
     pub timeout: Duration,
     /// The key that a server asks for.
     pub api_key: Option<Secret>,
+    /// Whether to keep the capability of entering network namespaces.
+    pub network_namespaces: bool,
 }
 
 impl Scrape {
@@ -307,6 +311,7 @@ impl Config {
             goals,
             ring_bytes: all.ring_bytes.map_or(16 << 20, |bytes| bytes.0),
             keep_losses: all.keep_losses.unwrap_or(false),
+            perf_events: all.perf_events.unwrap_or(false),
             body_cap_bytes: all.body_cap_bytes.unwrap_or(16 << 20),
             level,
             content,
@@ -334,6 +339,7 @@ impl Config {
                 interval: value::duration(all.scrape.interval_seconds, Duration::from_secs(5)),
                 timeout: value::duration(all.scrape.timeout_seconds, Duration::from_secs(2)),
                 api_key: api_key(all.scrape.api_key_file, around)?,
+                network_namespaces: all.scrape.network_namespaces.unwrap_or(false),
             },
             discover_interval: value::duration(all.discover.interval_seconds, Duration::from_secs(5)),
             log: all.log.unwrap_or_else(|| "info".to_owned()),

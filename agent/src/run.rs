@@ -9,6 +9,7 @@
 use crate::attach::Attach;
 use crate::attach::Attached;
 use crate::attach::object;
+use crate::attach::object::Way;
 use crate::clock::Clock;
 use crate::clock::System;
 use crate::config::Config;
@@ -36,6 +37,7 @@ use agent_ebpf::map::count;
 use anyhow::Context as _;
 use keeper::Keeper;
 use line::Line;
+use privileges::Networks;
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
@@ -90,17 +92,18 @@ const OWN: Duration = Duration::from_secs(1);
 ///
 /// The kernel refuses the programs, the address is taken, or the collector's settings cannot be used.
 pub fn run(config: Config) -> anyhow::Result<()> {
-    privileges::give_up()?;
+    let way = way(&config);
+    privileges::give_up(way, Networks::of(&config))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    runtime.block_on(agent(config))
+    runtime.block_on(agent(config, way))
 }
 
-async fn agent(config: Config) -> anyhow::Result<()> {
+async fn agent(config: Config, way: Way) -> anyhow::Result<()> {
     let clock: Arc<dyn Clock> = Arc::new(System);
     let vitals = Arc::new(Vitals::default());
     let listener =
         TcpListener::bind(config.listen).await.with_context(|| format!("cannot listen on {}", config.listen))?;
-    let loader = object::Config { ring_bytes: config.ring_bytes, keep_losses: config.keep_losses };
+    let loader = object::Config { ring_bytes: config.ring_bytes, keep_losses: config.keep_losses, way };
     let object::Loaded { object, ring, counts, numbering } = object::Object::load(loader)?;
 
     let random = Box::new(|bytes: &mut [u8]| rand::Rng::fill(&mut rand::rng(), bytes));
@@ -186,6 +189,11 @@ async fn agent(config: Config) -> anyhow::Result<()> {
     stop.send_replace(true);
     serving.await??;
     Ok(())
+}
+
+/// How probes are attached here.
+pub(crate) fn way(config: &Config) -> Way {
+    if config.perf_events { Way::Events } else { Way::offered() }
 }
 
 fn discovery(config: &Config) -> discover::Config {

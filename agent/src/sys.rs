@@ -1,8 +1,10 @@
 //! The operating system, where no library covers it: numbers in, numbers out. The crate's only unsafe.
 
-#![expect(unsafe_code, reason = "the one file that calls libc")]
+#![expect(unsafe_code, reason = "the one room that calls libc")]
 
 use std::os::fd::AsRawFd as _;
+
+pub mod bpf;
 
 /// The two clocks that matter here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -43,6 +43,9 @@ pub struct Agent {
     port: u16,
 }
 
+/// Makes it attach as it does on a kernel that has perf events only.
+pub const PERF_EVENTS: (&str, &str) = ("TACHOGRAPH_PERF_EVENTS", "true");
+
 impl Agent {
     /// Starts it with further settings (`TACHOGRAPH_*`) and waits until it traces what there is.
     pub fn start(binary: &Path, scratch: &Scratch, settings: &[(&str, &str)]) -> Result<Self> {

@@ -35,7 +35,13 @@ impl Held {
         let mut held = Self { probes: 0, kinds: BTreeSet::new(), entries: BTreeSet::new() };
         let mut ids = BTreeSet::new();
         for text in descriptors(agent)? {
-            if field(&text, "link_type") == Some("perf") {
+            let kind = field(&text, "link_type").unwrap_or_default();
+            if kind.ends_with("probe_multi") {
+                // How many, an older kernel does not say.
+                held.probes += field(&text, "uprobe_cnt").and_then(|count| count.parse().ok()).unwrap_or(1);
+                held.kinds.insert(kind.to_owned());
+                held.entries.extend(field(&text, "pid").and_then(|pid| Some((pid.parse().ok()?, "probes".to_owned()))));
+            } else if kind == "perf" {
                 held.probes += 1;
                 held.kinds.extend(field(&text, "event_type").map(str::to_owned));
                 held.entries.extend(probed(&text).map(|pid| (pid, "probes".to_owned())));

@@ -1,6 +1,9 @@
 //! The embedded object in, loaded programs out; each program loads on its own.
 
 use super::Kernel;
+use super::Outcome;
+use super::group;
+use super::multi;
 use super::plan::Probe;
 use super::plan::Skip;
 use agent_ebpf::limits;
@@ -30,6 +33,9 @@ use aya::programs::uprobe::UProbeLink;
 use aya::programs::uprobe::UProbeScope;
 use std::num::NonZeroU32;
 use std::os::fd::AsFd as _;
+use std::os::fd::AsRawFd as _;
+use std::os::fd::OwnedFd;
+use std::os::fd::RawFd;
 use thiserror::Error;
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/probes.o"));
@@ -57,11 +63,39 @@ pub struct Config {
     pub ring_bytes: u32,
     /// Whether each loss is kept by connection, which only tests read.
     pub keep_losses: bool,
+    /// How probes are attached.
+    pub way: Way,
+}
+
+/// How probes are attached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// One link for all places of a program in a file, from kernel 6.6 on.
+    Links,
+    /// A perf event for each place, for which the kernel wants CAP_SYS_ADMIN and a tenth of a second at its end.
+    Events,
+}
+
+impl Way {
+    /// The better one that this kernel has; where this process may not ask, the one that takes less.
+    pub fn offered() -> Self {
+        if multi::offered().unwrap_or(true) { Self::Links } else { Self::Events }
+    }
+}
+
+/// What holds attached probes.
+pub enum Link {
+    /// Of one program in one file.
+    Many(OwnedFd),
+    /// Of one place.
+    One(UProbeLink),
 }
 
 /// The loaded programs and their maps.
 pub struct Object {
     bpf: Ebpf,
+    /// The uprobes, where they are not aya's.
+    multi: Option<multi::Programs>,
     targets: HashMap<MapData, u32, TargetState>,
     kept: Kept,
     skips: Vec<Skip>,
@@ -111,11 +145,15 @@ pub fn is_stub() -> bool {
     OBJECT.is_empty()
 }
 
-/// An error and its causes; of the verifier's log, which may have thousands of lines, the verdict.
-fn chain(error: &dyn std::error::Error) -> String {
+/// An error and its causes; of the verifier's log the verdict.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let whole = std::iter::successors(Some(error), |error| error.source());
     let texts: Vec<String> = whole.map(ToString::to_string).collect();
-    let text = texts.join(": ");
+    verdict(&texts.join(": "))
+}
+
+/// The first line, and of the verifier's log behind it, which may have thousands, the verdict.
+pub(super) fn verdict(text: &str) -> String {
     let lines: Vec<&str> = text.lines().collect();
     let statistics = ["verification time", "stack depth", "processed"];
     let verdict = lines.iter().rev().find(|line| {
@@ -123,7 +161,7 @@ fn chain(error: &dyn std::error::Error) -> String {
     });
     match (lines.first(), verdict) {
         (Some(first), Some(verdict)) if lines.len() > 1 => format!("{first} … {verdict}"),
-        _ => text,
+        _ => text.to_owned(),
     }
 }
 
@@ -146,12 +184,22 @@ impl Object {
             .load(OBJECT)
             .map_err(|error| ObjectError::Load(chain(&error)))?;
         let mut skips = Vec::new();
-        for name in UPROBES {
-            if let Err(why) = program::<UProbe>(&mut bpf, name).and_then(|it| it.load().map_err(|error| chain(&error)))
-            {
-                skips.push(Skip { what: format!("program {name}"), why });
+        let multi = match config.way {
+            Way::Links => {
+                let (programs, refused) =
+                    multi::Programs::load(OBJECT, &descriptors(&bpf), &UPROBES).map_err(ObjectError::Load)?;
+                skips.extend(refused);
+                Some(programs)
             }
-        }
+            Way::Events => {
+                for name in UPROBES {
+                    let loaded = program::<UProbe>(&mut bpf, name)
+                        .and_then(|program| program.load().map_err(|error| chain(&error)));
+                    skips.extend(loaded.err().map(|why| Skip { what: format!("program {name}"), why }));
+                }
+                None
+            }
+        };
         for (name, tracepoint) in TRACEPOINTS {
             let attached = program::<RawTracePoint>(&mut bpf, name)
                 .and_then(|it| it.load().and_then(|()| it.attach(tracepoint).map(drop)).map_err(|error| chain(&error)));
@@ -170,7 +218,7 @@ impl Object {
             calls: take(&mut bpf, "CALLS", HashMap::try_from)?,
             zmq_threads: take(&mut bpf, "ZMQ_THREADS", HashMap::try_from)?,
         };
-        let object = Self { bpf, targets, kept, skips };
+        let object = Self { bpf, multi, targets, kept, skips };
         Ok(Loaded { object, ring, counts: Counts(counts), numbering })
     }
 
@@ -181,7 +229,7 @@ impl Object {
 }
 
 impl Kernel for Object {
-    type Link = UProbeLink;
+    type Link = Link;
 
     #[expect(clippy::needless_borrows_for_generic_args, reason = "later versions of aya take references only")]
     fn follow(&mut self, pid: u32, state: TargetState) -> Result<(), String> {
@@ -204,16 +252,42 @@ impl Kernel for Object {
         tracing::debug!(pid, freed, "forgotten");
     }
 
-    fn attach(&mut self, pid: u32, probe: &Probe) -> Result<UProbeLink, String> {
-        let scope = UProbeScope::OneProcess(NonZeroU32::new(pid).ok_or("pid 0")?);
-        let program = program::<UProbe>(&mut self.bpf, probe.program)?;
-        let point = UProbeAttachPoint {
-            location: UProbeAttachLocation::AbsoluteOffset(probe.file_offset),
-            cookie: Some(probe.cookie),
-        };
-        let id = program.attach(point, &probe.path, scope).map_err(|error| chain(&error))?;
-        program.take_link(id).map_err(|error| chain(&error))
+    fn attach<'a>(&mut self, pid: u32, probes: &'a [Probe]) -> Outcome<'a, Link> {
+        if let Some(programs) = &self.multi {
+            return group::attach(probes, |together| programs.attach(pid, together).map(Link::Many));
+        }
+        let mut outcome = Outcome { links: Vec::new(), refused: Vec::new() };
+        for probe in probes {
+            match event(&mut self.bpf, pid, probe) {
+                Ok(link) => outcome.links.push(Link::One(link)),
+                Err(why) => outcome.refused.push((probe, why)),
+            }
+        }
+        outcome
     }
+}
+
+/// A probe by a perf event.
+fn event(bpf: &mut Ebpf, pid: u32, probe: &Probe) -> Result<UProbeLink, String> {
+    let scope = UProbeScope::OneProcess(NonZeroU32::new(pid).ok_or("pid 0")?);
+    let program = program::<UProbe>(bpf, probe.program)?;
+    let point = UProbeAttachPoint {
+        location: UProbeAttachLocation::AbsoluteOffset(probe.file_offset),
+        cookie: Some(probe.cookie),
+    };
+    let id = program.attach(point, &probe.path, scope).map_err(|error| chain(&error))?;
+    program.take_link(id).map_err(|error| chain(&error))
+}
+
+/// The maps by name, as programs name them.
+fn descriptors(bpf: &Ebpf) -> std::collections::HashMap<String, RawFd> {
+    let of = |map: &Map| match map {
+        Map::Array(map) | Map::HashMap(map) | Map::PerCpuArray(map) | Map::RingBuf(map) => {
+            Some(map.fd().as_fd().as_raw_fd())
+        }
+        _ => None,
+    };
+    bpf.maps().filter_map(|(name, map)| Some((name.to_owned(), of(map)?))).collect()
 }
 
 /// Removes the entries whose key fits; gives how many there were.

@@ -1,7 +1,8 @@
 //! Probes of processes that have left in; a thread of its own lets go of them, one after another.
 //!
-//! The kernel waits for some grace periods for each, a tenth of a second, and lets nobody attach meanwhile. Nothing
-//! is gained by more threads, so whoever attaches waits for one probe at most.
+//! The kernel waits for some grace periods for each, a tenth of a second for a perf event and a third of that for a link
+//! of many places, and lets nobody attach meanwhile. Nothing is gained by more threads, so whoever attaches waits for
+//! one at most.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;

@@ -38,9 +38,9 @@ impl Kernel for Fake {
         say(&self.0, format!("free {pid}"));
     }
 
-    fn attach(&mut self, _: u32, _: &Probe) -> Result<Link, String> {
+    fn attach<'a>(&mut self, _: u32, probes: &'a [Probe]) -> Outcome<'a, Link> {
         say(&self.0, "attach");
-        Ok(Link(Arc::clone(&self.0)))
+        Outcome { links: probes.iter().map(|_| Link(Arc::clone(&self.0))).collect(), refused: Vec::new() }
     }
 }
 

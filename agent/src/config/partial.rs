@@ -43,6 +43,9 @@ pub struct Partial {
     /// Keep losses one by one, for tests
     #[arg(long, hide = true)]
     pub keep_losses: Option<bool>,
+    /// Attach by perf events, as kernels before 6.6 do, for tests
+    #[arg(long, hide = true)]
+    pub perf_events: Option<bool>,
     /// How much of one request body is copied [default: 16777216]
     #[arg(long, value_name = "BYTES")]
     pub body_cap_bytes: Option<u64>,
@@ -224,6 +227,9 @@ pub struct Scrape {
     /// A file with the API key that engines ask for; TACHOGRAPH_SCRAPE_API_KEY may hold the key itself
     #[arg(id = "scrape-api-key-file", long, value_name = "FILE")]
     pub api_key_file: Option<PathBuf>,
+    /// Whether engines in network namespaces of their own are asked too, for which CAP_SYS_ADMIN is kept [default: false]
+    #[arg(id = "scrape-network-namespaces", long, value_name = "BOOL")]
+    pub network_namespaces: Option<bool>,
 }
 
 /// Discovery.
@@ -245,6 +251,7 @@ impl Partial {
             series_cap: self.series_cap.or(other.series_cap),
             ring_bytes: self.ring_bytes.or(other.ring_bytes),
             keep_losses: self.keep_losses.or(other.keep_losses),
+            perf_events: self.perf_events.or(other.perf_events),
             body_cap_bytes: self.body_cap_bytes.or(other.body_cap_bytes),
             level: self.level.or(other.level),
             targets: self.targets.or(other.targets),
@@ -285,6 +292,7 @@ impl Partial {
                 interval_seconds: self.scrape.interval_seconds.or(other.scrape.interval_seconds),
                 timeout_seconds: self.scrape.timeout_seconds.or(other.scrape.timeout_seconds),
                 api_key_file: self.scrape.api_key_file.or(other.scrape.api_key_file),
+                network_namespaces: self.scrape.network_namespaces.or(other.scrape.network_namespaces),
             },
             discover: Discover { interval_seconds: self.discover.interval_seconds.or(other.discover.interval_seconds) },
             prices: Prices {

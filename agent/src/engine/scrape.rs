@@ -91,7 +91,9 @@ pub enum Error {
     #[error("it listens on no TCP port")]
     NoPort,
     /// Its network namespace cannot be entered.
-    #[error("it is in a network namespace of its own, and entering that needs CAP_SYS_ADMIN: {0}")]
+    #[error(
+        "it is in a network namespace of its own, and entering that needs CAP_SYS_ADMIN (see scrape.network_namespaces): {0}"
+    )]
     Network(String),
     /// No connection, or it broke.
     #[error("no answer: {0}")]

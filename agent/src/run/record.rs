@@ -2,6 +2,8 @@
 
 use self::masked::Masked;
 use super::keeper::Keeper;
+use super::privileges;
+use super::privileges::Networks;
 use super::tape::Entry;
 use crate::attach::Attach;
 use crate::attach::object;
@@ -50,11 +52,12 @@ pub enum Content {
 ///
 /// The file exists or cannot be written, or the kernel refuses the programs.
 pub fn record(config: &Config, out: &Path, seconds: Option<u64>, content: Content) -> anyhow::Result<()> {
-    super::privileges::give_up()?;
+    let way = super::way(config);
+    privileges::give_up(way, Networks::Own)?;
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(out);
     let file = file.with_context(|| format!("cannot create {}", out.display()))?;
     let mut writer = tape::Writer::new(BufWriter::new(file))?;
-    let loader = object::Config { ring_bytes: config.ring_bytes, keep_losses: false };
+    let loader = object::Config { ring_bytes: config.ring_bytes, keep_losses: false, way };
     let object::Loaded { object, ring, numbering, .. } = object::Object::load(loader)?;
     let over = over()?;
     let vitals = Arc::new(Vitals::default());

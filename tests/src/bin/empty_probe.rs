@@ -2,11 +2,12 @@
 
 use anyhow::Context as _;
 use anyhow::Result;
-use anyhow::anyhow;
+use anyhow::bail;
 use std::io::Read as _;
 use std::path::PathBuf;
 use tachograph::attach::Kernel as _;
 use tachograph::attach::object;
+use tachograph::attach::object::Way;
 use tachograph::attach::plan;
 use tachograph::attach::plan::Probe;
 use tachograph::discover::Object;
@@ -22,16 +23,17 @@ fn main() -> Result<()> {
     let name = libc.context("a process without libc")?.to_owned();
     let path = PathBuf::from(format!("/proc/{pid}/root{name}"));
     let (probes, _) = plan::plan(&Object { kind: ObjectKind::Libc, path, name }, Role::Frontend, false)?;
-    let config = object::Config { ring_bytes: RING_BYTES, keep_losses: false };
+    let config = object::Config { ring_bytes: RING_BYTES, keep_losses: false, way: Way::offered() };
     let object::Loaded { mut object, .. } = object::Object::load(config)?;
-    let mut links = Vec::new();
-    for probe in probes.iter().filter(|probe| ["write", "send"].contains(&probe.function)) {
-        let probe = Probe { program: "empty", ..probe.clone() };
-        links.push(object.attach(pid, &probe).map_err(|why| anyhow!(why))?);
+    let sends = probes.into_iter().filter(|probe| ["write", "send"].contains(&probe.function));
+    let probes: Vec<Probe> = sends.map(|probe| Probe { program: "empty", ..probe }).collect();
+    let attached = object.attach(pid, &probes);
+    if let Some((_, why)) = attached.refused.first() {
+        bail!("{why}");
     }
     #[expect(clippy::print_stdout, reason = "whoever started this waits for it")]
     {
-        println!("attached {}", links.len());
+        println!("attached {}", probes.len());
     }
     std::io::stdin().read_to_end(&mut Vec::new())?;
     Ok(())
