@@ -110,6 +110,13 @@ pub struct Finished {
     pub content: Option<Box<content::Content>>,
 }
 
+impl Finished {
+    /// Whether it missed an objective.
+    pub fn missed(&self) -> bool {
+        self.verdict.as_ref().is_some_and(|verdict| !verdict.missed.is_empty())
+    }
+}
+
 /// What tells one time series from another; `model` is bounded (names served with success, else `other`).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub struct Series {
@@ -217,11 +224,11 @@ impl Snapshot {
     /// The engine that a process belongs to, by the number of its root: of a traced process, and of one on a GPU that
     /// stands below a traced one.
     pub fn engine_of(&self, pid: Pid) -> Option<String> {
-        let engines = self.targets.iter().map(|target| (target.pid, target.engine.0.pid));
-        let roots = self.targets.iter().map(|target| (target.engine.0.pid, target.engine.0.pid));
-        let known: BTreeMap<Pid, Pid> = engines.chain(roots).collect();
-        let line = std::iter::once(pid).chain(self.lineage.get(&pid).into_iter().flatten().copied());
-        line.into_iter().find_map(|pid| known.get(&pid)).map(Pid::to_string)
+        let engine = |pid: Pid| {
+            let mut known = self.targets.iter().map(|target| (target.pid, target.engine.0.pid));
+            known.find(|(part, root)| *part == pid || *root == pid).map(|(_, root)| root.to_string())
+        };
+        std::iter::once(pid).chain(self.lineage.get(&pid).into_iter().flatten().copied()).find_map(engine)
     }
 
     /// Requests recorded and complete, of those that are recorded or were seen and are no longer in

@@ -61,6 +61,8 @@ pub mod line;
 pub mod privileges;
 pub mod record;
 pub mod replay;
+#[cfg(test)]
+mod sample;
 mod service;
 pub mod tape;
 mod tell;
