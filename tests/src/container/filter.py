@@ -18,7 +18,7 @@ getuid inotify_init1 io_setup ioctl kill listen lseek lstat madvise membarrier m
 mremap msync munlock munmap nanosleep newfstatat open openat pidfd_open pipe pipe2 poll ppoll prctl pread64 prlimit64 pselect6
 pwrite64 pwritev read readlink readlinkat readv recvfrom recvmmsg recvmsg rename restart_syscall rmdir rseq rt_sigaction
 rt_sigpending rt_sigprocmask rt_sigreturn rt_sigtimedwait sched_getaffinity sched_getparam sched_getscheduler
-sched_setaffinity sched_yield select sendfile sendmmsg sendmsg sendto set_robust_list set_tid_address setitimer setpgid
+sched_setaffinity sched_setscheduler sched_get_priority_max sched_get_priority_min sched_yield select sendfile sendmmsg sendmsg sendto set_robust_list set_tid_address setitimer setpgid
 setpriority setrlimit setsid setsockopt shutdown sigaltstack signalfd4 socketpair socket stat statfs statx symlink sysinfo
 tgkill time times timer_create timer_settime umask uname unlink unlinkat utimensat vfork wait4 waitid write writev
 """.split()
