@@ -1,6 +1,8 @@
 //! Engines in containers that start and stop while the agent runs, which has the least capabilities: each request recorded
 //! from the first on, under the host's process id, with the container, the pod and the unit where it was served.
 
+use agent_tests::agent::Agent;
+use agent_tests::agent::PERF_EVENTS;
 use agent_tests::agent::traced;
 use agent_tests::container::Container;
 use agent_tests::container::Group;
@@ -15,11 +17,14 @@ use agent_tests::scratch::Scratch;
 use agent_tests::stage::Player;
 use agent_tests::stage::Stage;
 use agent_tests::standin::Wire;
+use anyhow::Context as _;
 use anyhow::Result;
 use serde_json::Value;
 use serde_json::json;
 use std::process::Command;
 use std::time::Duration;
+use tachograph::discover::procfs;
+use tachograph::ident::Pid;
 
 /// A server in C.
 const SERVER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/container/server.c");
@@ -99,6 +104,33 @@ fn an_engine_under_a_filter_outlives_the_agent() -> Result<()> {
     Ok(())
 }
 
+/// As an upgrade in a running container does it. Who had its probes keeps them; who comes later needs a capability to find
+/// the file that is still in use, and says so where it has none.
+#[test]
+fn a_library_is_replaced_under_a_running_engine() -> Result<()> {
+    let Some(tools) = gate::kernel()? else { return Ok(()) };
+    let (mut stage, layer) = (Stage::open(&tools)?, Layer::new(&tools.python)?);
+    let container = Container { root: Root::Pivot, layer: Some(&layer), ..PLAIN };
+    let mut player = stage.enter_in(&container, "plain", Wire::Plain)?;
+    let core = player.pids[1];
+    let files = procfs::mapped_files(Pid(u32::try_from(core)?));
+    let library = files.keys().find(|path| path.contains("libzmq")).context("no libzmq")?;
+    let (inside, new) = (format!("/proc/{core}/root{library}"), format!("/proc/{core}/root{library}.new"));
+    std::fs::copy(&inside, &new)?;
+    std::fs::rename(&new, &inside)?;
+    for (settings, list) in [(&[][..], "skipped"), (&[PERF_EVENTS], "attached")] {
+        let scratch = Scratch::new("later")?;
+        let later = Agent::start(&tools.agent, &scratch, settings)?;
+        let lines = lines(&later.snapshot()?, core, list);
+        assert!(lines.iter().any(|line| line.contains("libzmq") && line.contains("(deleted)")), "{list}: {lines:?}");
+        later.stop()?;
+    }
+    let seen = player.load("calm")?;
+    let skipped = lines(&stage.agent.snapshot()?, core, "skipped");
+    assert!(!skipped.iter().any(|line| line.contains("(deleted)")), "{skipped:?}");
+    stage.leave(player, seen)?.verify().map(drop)
+}
+
 /// With its C library beside it, which is traced, and within it, which is said.
 #[test]
 fn a_server_with_musl_is_traced_or_named() -> Result<()> {
@@ -118,7 +150,7 @@ fn a_server_with_musl_is_traced_or_named() -> Result<()> {
         let records = stage.agent.records_when(&[pid], usize::from(is_seen), RECORDED)?;
         let told: Vec<_> = records.iter().map(|record| (record.status.as_u64(), record.output_tokens)).collect();
         assert_eq!(told, if is_seen { vec![(Some(200), Some(1))] } else { vec![] }, "{name}");
-        let skipped = skipped(&stage.agent.snapshot()?, pid);
+        let skipped = lines(&stage.agent.snapshot()?, pid, "skipped");
         assert_eq!(skipped.iter().any(|why| why.starts_with("the C library")), !is_seen, "{name}: {skipped:?}");
         server.kill()?;
     }
@@ -145,10 +177,10 @@ fn places(stage: &Stage, pids: [u64; 2]) -> Result<Vec<Value>> {
     Ok(places)
 }
 
-/// What is not attached to a process, and why.
-fn skipped(snapshot: &Value, pid: u64) -> Vec<String> {
+/// What is attached to a process, or what is not and why.
+fn lines(snapshot: &Value, pid: u64, list: &str) -> Vec<String> {
     let targets = snapshot.get("targets").and_then(Value::as_array).into_iter().flatten();
     let ours = targets.filter(|target| target.get("pid").and_then(Value::as_u64) == Some(pid));
-    let lines = ours.filter_map(|target| target.get("skipped")?.as_array()).flatten();
+    let lines = ours.filter_map(|target| target.get(list)?.as_array()).flatten();
     lines.filter_map(Value::as_str).map(str::to_owned).collect()
 }

@@ -10,6 +10,7 @@ use crate::discover::Change;
 use crate::discover::Discover;
 use crate::discover::ObjectKind;
 use crate::engine::scrape;
+use crate::ident::Role;
 use crate::run::engines;
 use crate::vitals::Vitals;
 use std::sync::Arc;
@@ -100,7 +101,7 @@ const NO_LIBC: &str = "the C library: none is mapped yet, or it is linked into t
 
 fn view(attachment: &crate::attach::Attachment) -> TargetView {
     let target = &attachment.target;
-    let has_libc = target.objects.iter().any(|object| object.kind == ObjectKind::Libc);
+    let sees = target.role != Role::Frontend || target.objects.iter().any(|object| object.kind == ObjectKind::Libc);
     let skipped = attachment.skipped.iter().map(|skip| format!("{}: {}", skip.what, skip.why));
     TargetView {
         pid: target.process.pid,
@@ -108,7 +109,7 @@ fn view(attachment: &crate::attach::Attachment) -> TargetView {
         kind: target.kind,
         role: target.role,
         attached: attachment.attached.iter().cloned().collect(),
-        skipped: skipped.chain((!has_libc).then(|| NO_LIBC.to_owned())).collect(),
+        skipped: skipped.chain((!sees).then(|| NO_LIBC.to_owned())).collect(),
         in_flight: 0,
         place: target.place.clone(),
     }
