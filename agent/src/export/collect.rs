@@ -225,7 +225,7 @@ mod tests {
         busy.placed(Pid(77), Place { unit: Some("vllm.service".to_owned()), ..place() });
         let snapshot = busy.snapshot(ANCHOR);
         let families = collect(&snapshot);
-        let info = families.iter().find(|family| std::ptr::eq(family.metric, &catalog::PROCESS_INFO)).unwrap();
+        let info = families.iter().find(|family| family.metric.name == catalog::PROCESS_INFO.name).unwrap();
         let rows = info.samples.iter().map(|sample| (&*sample.labels[0], &*sample.labels[1], &*sample.labels[6]));
         assert_eq!(rows.collect::<Vec<_>>(), [("40", "41", ""), ("40", "42", ""), ("40", "77", "vllm.service")]);
     }
