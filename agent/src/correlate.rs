@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 // The words that a snapshot is made of, so that its readers need this room only.
+pub use crate::discover::cgroup::Place;
+pub use crate::discover::cgroup::Runtime;
 pub use crate::engine::Facts;
 pub use crate::engine::Sample;
 pub use crate::gpu::Activity;
@@ -40,6 +42,7 @@ pub mod events;
 pub mod fate;
 pub mod judge;
 pub mod labels;
+pub mod places;
 pub mod prices;
 pub mod redact;
 pub mod rolling;
@@ -103,6 +106,8 @@ pub struct Finished {
     pub engine_sample: Option<Arc<Sample>>,
     /// What is known of its engine beside.
     pub engine_facts: Option<Arc<Facts>>,
+    /// The container, pod and unit of the process that served it.
+    pub place: Arc<Place>,
     /// Whether it was as it should be; `None` where no objective applies to it.
     pub verdict: Option<judge::Verdict>,
     /// What was asked and answered in words, where that is captured: for the export alone, which no reader of a
@@ -145,6 +150,8 @@ pub struct TargetView {
     pub skipped: Vec<String>,
     /// HTTP requests in flight.
     pub in_flight: u32,
+    /// Its container, pod and unit.
+    pub place: Place,
 }
 
 /// An engine core as the outside sees it.
@@ -200,6 +207,8 @@ pub struct Snapshot {
     pub gpus: Gpus,
     /// What stands above the processes on them.
     pub lineage: Arc<serving::Lineage>,
+    /// The containers, pods and units of traced processes and of those on GPUs, now or lately.
+    pub places: Arc<BTreeMap<Pid, Arc<Place>>>,
     /// Engines that were asked about themselves.
     pub engines: Vec<engines::EngineView>,
     /// Finished requests, newest first, bounded.

@@ -237,6 +237,9 @@ async fn side_gpu(config: Config, clock: Arc<dyn Clock>, correlator: Arc<Correla
         if let gpu::State::Present { gpus, .. } = &state {
             let pids: BTreeSet<Pid> = gpus.iter().flat_map(|gpu| &gpu.processes).map(|process| process.pid).collect();
             if !pids.iter().eq(lineage.keys()) {
+                for pid in &pids {
+                    correlator.placed(*pid, procfs::place(*pid));
+                }
                 lineage = pids.into_iter().map(|pid| (pid, procfs::lineage(pid))).collect();
                 correlator.lineage(lineage.clone());
             }

@@ -20,6 +20,7 @@ use crate::correlate::events::Events;
 use crate::correlate::events::What;
 use crate::correlate::judge::Judge;
 use crate::correlate::labels;
+use crate::correlate::places::Places;
 use crate::correlate::prices::Prices;
 use crate::correlate::redact::Rules;
 use crate::correlate::serving::Lineage;
@@ -30,6 +31,7 @@ use crate::correlate::trace::Random;
 use crate::correlate::users::Users;
 use crate::correlate::wedged;
 use crate::correlate::wedged::Change;
+use crate::discover::cgroup::Place;
 use crate::engine;
 use crate::gpu;
 use crate::ident::EngineId;
@@ -109,6 +111,7 @@ impl Correlator {
             kept_view: Arc::default(),
             in_flight: BTreeMap::new(),
             targets: Vec::new(),
+            places: Places::default(),
             cores: BTreeMap::new(),
             judge: Judge::new(settings.objectives.clone()),
             watch: wedged::Watch::default(),
@@ -197,6 +200,14 @@ impl Correlator {
         state.targets = targets;
     }
 
+    /// Where a process runs. Of one that is to be traced it must be told before anything of it is seen.
+    pub fn placed(&self, pid: Pid, place: Place) {
+        let state = &mut *self.lock();
+        let (targets, lineage) = (&state.targets, state.devices.lineage());
+        let needed = |pid| lineage.contains_key(&pid) || targets.iter().any(|target| target.pid == pid);
+        state.places.set(pid, place, needed);
+    }
+
     /// Engine cores that have been silent for so long that their processes are worth a look.
     pub fn suspects(&self, now: MonoNs) -> Vec<Pid> {
         let state = self.lock();
@@ -275,6 +286,7 @@ struct State {
     kept_view: Arc<Vec<Arc<Finished>>>,
     in_flight: BTreeMap<Pid, u32>,
     targets: Vec<TargetView>,
+    places: Places,
     cores: BTreeMap<Pid, CoreView>,
     judge: Judge,
     watch: wedged::Watch,
@@ -331,6 +343,7 @@ impl State {
         let engine = request.engine.and_then(|engine| self.engines.get(engine));
         let engine_sample = engine.and_then(|engine| engine.sample.clone());
         let engine_facts = engine.map(|engine| Arc::clone(&engine.facts));
+        let place = self.places.of(request.pid);
         let finished = Arc::new(Finished {
             request,
             trace,
@@ -342,6 +355,7 @@ impl State {
             token_dollars,
             engine_sample,
             engine_facts,
+            place,
             verdict,
             content: None,
         });
@@ -427,6 +441,7 @@ impl State {
             slo: self.judge.rolling().windows(now.mono),
             gpus: self.devices.latest().clone(),
             lineage: self.devices.lineage(),
+            places: self.places.all(),
             engines: self.engines.views(),
             requests: Arc::clone(&self.kept_view),
             requests_kept: self.requests_kept,

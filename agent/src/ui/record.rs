@@ -19,7 +19,7 @@ use serde_json::json;
 /// The JSON of a finished request. Instants and `*_ns` are nanoseconds, instants of CLOCK_MONOTONIC;
 /// `*_seconds` of an instant count from `accepted`.
 pub fn record(finished: &Finished) -> Value {
-    let Finished { request, trace, end_unix_ns, anchor, engine_sample, engine_facts, verdict, .. } = finished;
+    let Finished { request, trace, end_unix_ns, anchor, engine_sample, engine_facts, place, verdict, .. } = finished;
     let explained = verdict.as_ref().and_then(|verdict| verdict.explained);
     let since = |instant: Option<MonoNs>| Some(seconds(instant?.since(request.accepted?)?));
     let fields = [
@@ -33,6 +33,7 @@ pub fn record(finished: &Finished) -> Value {
         ("time_unix_nano", json!(request.accepted.map(|at| anchor.unix_ns(at)))),
         ("end_unix_nano", json!(end_unix_ns)),
         ("target", json!({ "pid": request.pid, "engine": request.engine, "model": request.model })),
+        ("place", json!(**place)),
         ("connection", json!(request.exchange.map(connection))),
         ("response_model", json!(request.response_model)),
         ("operation", json!(request.operation)),
@@ -233,6 +234,7 @@ fn usual_reason(path: &str) -> &'static str {
         "used.dollars" | "token_dollars" => "no_price",
         "served.lora_adapter" | "served.lora_root" => "no_adapter",
         "served.revision" | "served.dtype" | "served.quantization" => "no_flag",
+        _ if path.starts_with("place.") => "not_in_control_group",
         _ if path.starts_with("served.") => "not_told",
         _ if path.starts_with("engine_sample.") => "not_exported",
         "slo_missed" => "no_objective",
