@@ -16,6 +16,7 @@ use crate::export::otlp::llm::Calls;
 use crate::export::otlp::settings as otlp;
 use crate::gpu;
 use crate::kit;
+use crate::serve::door;
 use crate::stream::content::Capture;
 use clap::Args as _;
 use clap::FromArgMatches as _;
@@ -190,6 +191,8 @@ pub enum Error {
 pub struct Config {
     /// Where the listener listens.
     pub listen: SocketAddr,
+    /// Who may come in there.
+    pub serve: door::Settings,
     /// What the correlator keeps and counts.
     pub correlate: correlate::state::Settings,
     /// Which share of requests shall keep the objectives.
@@ -297,6 +300,7 @@ impl Config {
         let goals = all.slo.goals();
         Ok(Self {
             listen: all.listen.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 9478))),
+            serve: door(all.serve)?,
             correlate: correlate::state::Settings {
                 requests_kept: all.requests_kept.unwrap_or(correlate.requests_kept),
                 series_cap: all.series_cap.unwrap_or(correlate.series_cap),
@@ -358,6 +362,21 @@ impl Config {
             port: self.listen.port(),
         }
     }
+}
+
+/// Who may come in; what is half said is said to be so.
+fn door(settings: partial::Serve) -> Result<door::Settings, Error> {
+    let partial::Serve { tls_cert_file, tls_key_file, tls_client_ca_file, basic_auth_file, bearer_token_file } =
+        settings;
+    let lacks = |key, what: &str| Err(Error::Setting { key, what: format!("needs {what} too") });
+    let tls = match (tls_cert_file, tls_key_file, tls_client_ca_file) {
+        (Some(certificate), Some(key), client_authorities) => Some(door::Tls { certificate, key, client_authorities }),
+        (Some(_), None, _) => return lacks("serve.tls_cert_file", "serve.tls_key_file"),
+        (None, Some(_), _) => return lacks("serve.tls_key_file", "serve.tls_cert_file"),
+        (None, None, Some(_)) => return lacks("serve.tls_client_ca_file", "serve.tls_cert_file"),
+        (None, None, None) => None,
+    };
+    Ok(door::Settings { tls, basic_auth_file, bearer_token_file })
 }
 
 /// Of each side of a request, unless set.

@@ -10,6 +10,7 @@ use tachograph::config::Config;
 use tachograph::kit;
 use tachograph::run;
 use tachograph::run::record::Content;
+use tachograph::serve::door;
 use tracing_subscriber::EnvFilter;
 
 const EXIT_KERNEL: u8 = 69;
@@ -42,7 +43,7 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.is::<ObjectError>() => complain(EXIT_KERNEL, &error),
-        Err(error) if error.is::<kit::Error>() => complain(config::EXIT_USAGE, &error),
+        Err(error) if error.is::<kit::Error>() || error.is::<door::Unusable>() => complain(config::EXIT_USAGE, &error),
         Err(error) => complain(1, &error),
     }
 }

@@ -29,6 +29,8 @@ use crate::request::Update;
 use crate::ring::ProcessChange;
 use crate::ring::read::Ring;
 use crate::serve;
+use crate::serve::door;
+use crate::serve::door::Door;
 use crate::vitals::Vitals;
 use agent_ebpf::event;
 use agent_ebpf::event::Kind;
@@ -101,6 +103,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
 async fn agent(config: Config, way: Way) -> anyhow::Result<()> {
     let clock: Arc<dyn Clock> = Arc::new(System);
     let vitals = Arc::new(Vitals::default());
+    let door = Door::open(&config.serve, &vitals)?;
     let listener =
         TcpListener::bind(config.listen).await.with_context(|| format!("cannot listen on {}", config.listen))?;
     let loader = object::Config { ring_bytes: config.ring_bytes, keep_losses: config.keep_losses, way };
@@ -161,13 +164,17 @@ async fn agent(config: Config, way: Way) -> anyhow::Result<()> {
     tasks.spawn(own(Arc::clone(&correlator)));
     tasks.spawn(service::tell(Arc::clone(&clock), Arc::clone(&ready), pulse));
     tasks.spawn(tell::watch(Arc::clone(&clock), Arc::clone(&correlator), exporter.logs()));
-    let serving = tokio::spawn(serve::serve(listener, serve::Site { reader, ready }, stopped));
+    let (_doors, door) = watch::channel(Arc::new(door));
+    let serving = tokio::spawn(serve::serve(listener, serve::Site { reader, ready }, door, stopped));
     let correlating = tokio::spawn(correlate(ends, Arc::clone(&clock), correlator, exporter));
     if let Some(content) = &config.content {
         let goes_out = config.otlp.logs.is_some() || config.otlp.traces.is_some();
         tracing::info!(max_bytes = content.max_bytes(), goes_out, "prompts and answers are captured");
     }
-    tracing::info!(listen = %config.listen, "serving /metrics, /api/v1/requests, /api/v1/snapshot");
+    if let Some(what) = open_to_others(&config) {
+        tracing::warn!(listen = %config.listen, "{what}");
+    }
+    tracing::info!(listen = %config.listen, tls = config.serve.tls.is_some(), "serving /metrics, /api/v1/requests, /api/v1/snapshot");
 
     let mut terminate = signal(SignalKind::terminate())?;
     tokio::select! {
@@ -189,6 +196,20 @@ async fn agent(config: Config, way: Way) -> anyhow::Result<()> {
     stop.send_replace(true);
     serving.await??;
     Ok(())
+}
+
+/// What others on the network can read or hear that perhaps they should not.
+fn open_to_others(config: &Config) -> Option<&'static str> {
+    let door::Settings { tls, basic_auth_file, bearer_token_file } = &config.serve;
+    if config.listen.ip().is_loopback() {
+        None
+    } else if !config.serve.asks() {
+        Some("whoever reaches this address can read every record: see serve.basic_auth_file and its like")
+    } else if tls.is_none() && (basic_auth_file.is_some() || bearer_token_file.is_some()) {
+        Some("passwords and tokens come here in the clear: see serve.tls_cert_file")
+    } else {
+        None
+    }
 }
 
 /// How probes are attached here.

@@ -412,6 +412,9 @@ vitals! {
     "logs_sent", "Log records that the collector accepted.";
     "export_failures", "Export attempts that failed.";
     "probes_skipped", "Probes that could not be attached.";
+    "listener_refused", "Requests to the agent's own listener without a valid certificate, password or token.";
+    "listener_reload_failures", "Changed files of certificates, passwords or tokens that could not be used; what they held before stays.";
+    "config_reload_failures", "Settings that were read anew and could not be used; those before stay.";
 }
 
 /// Every metric, in the order of the page.
