@@ -10,6 +10,7 @@ use tachograph::config::Config;
 use tachograph::kit;
 use tachograph::run;
 use tachograph::run::record::Content;
+use tachograph::run::reload::Source;
 use tachograph::serve::door;
 use tracing_subscriber::EnvFilter;
 
@@ -29,9 +30,19 @@ fn main() -> ExitCode {
         Err(error) => return complain(config::EXIT_USAGE, &error.into()),
     };
     let filter = EnvFilter::try_new(&config.log).unwrap_or_else(|_bad| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_filter_reloading();
+    let handle = log.reload_handle();
+    log.init();
+    let flags = args.flags().clone();
+    let source = Source {
+        load: Box::new(move || Config::load(&flags, &config::Around::system())),
+        log: Box::new(move |filter| {
+            // Without the handle's subscriber nothing is logged anyway.
+            let _gone = EnvFilter::try_new(filter).map(|filter| handle.reload(filter));
+        }),
+    };
     let done = match args.command {
-        Command::Run { .. } => run::run(config),
+        Command::Run { .. } => run::run(config, source),
         Command::Check { .. } => check::run(&config),
         Command::Record { out, seconds, with_content, .. } => {
             let content = if with_content { Content::Kept } else { Content::Masked };

@@ -350,6 +350,10 @@ metrics! {
         "Processor time that the agent itself used.";
     AGENT_MEMORY = Gauge "tachograph_agent_memory_bytes" "tachograph.agent.memory" BYTES &[],
         "Resident memory of the agent; the pages of its rings count twice.";
+    CONFIG_SUCCESSFUL = Gauge "tachograph_config_last_reload_successful" "tachograph.config.last_reload.successful" NUMBER &[],
+        "Whether the settings could be used when they were last read.";
+    CONFIG_SUCCESS_TIME = Gauge "tachograph_config_last_reload_success_timestamp_seconds"
+        "tachograph.config.last_reload.success.time" SECONDS &[], "When the settings were last read and could be used.";
     BUILD_INFO = Gauge "tachograph_build_info" "tachograph.build.info" NUMBER &[label("version", "tachograph.version")],
         "Always 1; the version stands in the label.";
 }
