@@ -26,6 +26,7 @@ use std::path::PathBuf;
 
 /// All settings, each of which may be absent.
 #[derive(Debug, Clone, Default, Args, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Partial {
     /// Where /metrics and the API are served [default: 127.0.0.1:9478]
@@ -54,6 +55,7 @@ pub struct Partial {
     pub level: Option<Level>,
     /// Another server to trace: exe=NAME, port=N or pid=N, and engine=other, name=NAME; several by `;`
     #[arg(id = "target", long, value_name = "KEY=VALUE,…", value_delimiter = ';')]
+    #[cfg_attr(test, schemars(with = "Option<Vec<crate::config::value::Written>>"))]
     pub targets: Option<Vec<TargetRule>>,
     /// Which log lines are written [default: info]
     #[arg(long, value_name = "FILTER")]
@@ -90,6 +92,7 @@ pub struct Partial {
 /// Who may come in.
 #[expect(clippy::struct_field_names, reason = "the words of the Prometheus exporters")]
 #[derive(Debug, Clone, Default, Args, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Serve {
     /// The listener's certificate in PEM form, with those that lead to its authority; with it TLS is spoken, and read anew when it changes
@@ -111,6 +114,7 @@ pub struct Serve {
 
 /// What is asked and answered in words.
 #[derive(Debug, Clone, Default, Args, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Content {
     /// Whether prompts and answers are put into logs and spans; needs level full [default: false]
@@ -129,13 +133,16 @@ pub struct Content {
 
 /// What things cost, dollars.
 #[derive(Debug, Clone, Default, Args, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Prices {
     /// Of a GPU's hour: one for all, or by a part of the product's name, the first that fits
     #[arg(id = "prices-gpu-hour", long, value_name = "[NAME=]DOLLARS,…", value_delimiter = ',')]
+    #[cfg_attr(test, schemars(with = "Option<Vec<String>>"))]
     pub gpu_hour: Option<Vec<GpuPrice>>,
     /// Of a million prompt tokens and a million output tokens, for one model or all
     #[arg(id = "prices-tokens", long, value_name = "[MODEL=]INPUT/OUTPUT,…", value_delimiter = ',')]
+    #[cfg_attr(test, schemars(with = "Option<Vec<String>>"))]
     pub tokens: Option<Vec<TokenPrice>>,
     /// Users whose use is added up in the snapshot [default: 0]
     #[arg(id = "prices-users", long, value_name = "N")]
@@ -144,6 +151,7 @@ pub struct Prices {
 
 /// What requests may take; each threshold becomes a bucket bound.
 #[derive(Debug, Clone, Default, Args, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Slo {
     /// The longest time to first token
@@ -166,11 +174,13 @@ pub struct Slo {
     pub availability: Option<Share>,
     /// Other limits for one model: model=NAME and any of ttft_seconds, tpot_seconds, duration_seconds, errors, objective, availability; several by `;`
     #[arg(id = "slo-models", long, value_name = "KEY=VALUE,…", value_delimiter = ';')]
+    #[cfg_attr(test, schemars(with = "Option<Vec<crate::config::value::WrittenSlo>>"))]
     pub models: Option<Vec<ModelSlo>>,
 }
 
 /// The collector. The standard `OTEL_*` variables stand between our own and the file.
 #[derive(Debug, Clone, Default, Args, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Otlp {
     /// Where spans, metrics and logs go; without it, nowhere
@@ -202,6 +212,7 @@ pub struct Otlp {
 
 /// Which share of requests has a log, by how they ended.
 #[derive(Debug, Clone, Default, Args, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Logs {
     /// Share with a log of requests that ended well and missed no objective [default: 1]
@@ -223,6 +234,7 @@ pub struct Logs {
 
 /// NVML.
 #[derive(Debug, Clone, Default, Args, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Nvml {
     /// Whether GPUs are read [default: true]
@@ -238,6 +250,7 @@ pub struct Nvml {
 
 /// The engines' own metrics.
 #[derive(Debug, Clone, Default, Args, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Scrape {
     /// Whether the engines' own metrics are read [default: true]
@@ -259,6 +272,7 @@ pub struct Scrape {
 
 /// Discovery.
 #[derive(Debug, Clone, Default, Args, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Discover {
     /// Between two passes over /proc [default: 5]
