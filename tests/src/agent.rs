@@ -64,6 +64,11 @@ impl Agent {
         self.running.pid()
     }
 
+    /// What it has said so far.
+    pub fn words(&self) -> String {
+        self.running.words()
+    }
+
     /// Where it listens.
     pub fn port(&self) -> u16 {
         self.port
