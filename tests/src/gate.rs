@@ -11,6 +11,7 @@ use std::path::PathBuf;
 const BTF: &str = "/sys/kernel/btf/vmlinux";
 const STACK: &str = "TACHOGRAPH_STACK";
 const NVML: &str = "TACHOGRAPH_NVML_PYTHON";
+const CHART: &str = "TACHOGRAPH_CHART";
 const VARIABLE: &str = "TACHOGRAPH_TESTS";
 
 /// What a kernel suite works with.
@@ -47,6 +48,15 @@ pub fn nvml() -> Result<Option<PathBuf>> {
     open(named.ok_or_else(|| {
         format!("no Python with NVIDIA's binding; `cargo xtask test` installs one and names it in {NVML}")
     }))
+}
+
+/// The folder with Helm and what else judges the chart; otherwise as [`kernel`].
+///
+/// # Errors
+/// As [`kernel`].
+pub fn chart() -> Result<Option<PathBuf>> {
+    let named = std::env::var_os(CHART).map(PathBuf::from);
+    open(named.ok_or_else(|| format!("no Helm; `cargo xtask test` installs it and names its folder in {CHART}")))
 }
 
 /// What the suite of real programs needs: beside the tools, the folder that `cargo xtask setup` fills.

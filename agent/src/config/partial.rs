@@ -26,6 +26,7 @@ use std::path::PathBuf;
 
 /// All settings, each of which may be absent.
 #[derive(Debug, Clone, Default, Args, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Partial {
     /// Where /metrics and the API are served [default: 127.0.0.1:9478]
@@ -86,6 +87,7 @@ pub struct Partial {
 
 /// What is asked and answered in words.
 #[derive(Debug, Clone, Default, Args, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Content {
     /// Whether prompts and answers are put into logs and spans; needs level full [default: false]
@@ -104,6 +106,7 @@ pub struct Content {
 
 /// What things cost, dollars.
 #[derive(Debug, Clone, Default, Args, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Prices {
     /// Of a GPU's hour: one for all, or by a part of the product's name, the first that fits
@@ -119,6 +122,7 @@ pub struct Prices {
 
 /// What requests may take; each threshold becomes a bucket bound.
 #[derive(Debug, Clone, Default, Args, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Slo {
     /// The longest time to first token
@@ -146,6 +150,7 @@ pub struct Slo {
 
 /// The collector. The standard `OTEL_*` variables stand between our own and the file.
 #[derive(Debug, Clone, Default, Args, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Otlp {
     /// Where spans, metrics and logs go; without it, nowhere
@@ -177,6 +182,7 @@ pub struct Otlp {
 
 /// Which share of requests has a log, by how they ended.
 #[derive(Debug, Clone, Default, Args, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Logs {
     /// Share with a log of requests that ended well and missed no objective [default: 1]
@@ -198,6 +204,7 @@ pub struct Logs {
 
 /// NVML.
 #[derive(Debug, Clone, Default, Args, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Nvml {
     /// Whether GPUs are read [default: true]
@@ -213,6 +220,7 @@ pub struct Nvml {
 
 /// The engines' own metrics.
 #[derive(Debug, Clone, Default, Args, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Scrape {
     /// Whether the engines' own metrics are read [default: true]
@@ -234,6 +242,7 @@ pub struct Scrape {
 
 /// Discovery.
 #[derive(Debug, Clone, Default, Args, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Discover {
     /// Between two passes over /proc [default: 5]

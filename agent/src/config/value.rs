@@ -19,6 +19,7 @@ pub const RING_MAX: u32 = 1 << 30;
 
 /// How much is captured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 #[value(rename_all = "snake_case")]
 pub enum Level {
@@ -32,6 +33,7 @@ pub enum Level {
 
 /// Bytes of content that are shown of each side of a request: from 1 to [`LONGEST`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(try_from = "u64")]
 pub struct ContentBytes(pub usize);
 
@@ -58,6 +60,7 @@ impl FromStr for ContentBytes {
 
 /// A number of seconds above 0.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(try_from = "f64")]
 pub struct Seconds(f64);
 
@@ -92,6 +95,7 @@ impl Seconds {
 
 /// A share of requests, above 0 and below 1.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(try_from = "f64")]
 pub struct Share(f64);
 
@@ -120,6 +124,7 @@ impl Share {
 
 /// A part of all, 0 to 1.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(try_from = "f64")]
 pub struct Portion(f64);
 
@@ -148,6 +153,7 @@ impl Portion {
 
 /// Which spans viewers of LLM calls shall take for one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 #[value(rename_all = "snake_case")]
 pub enum LlmCalls {
@@ -184,8 +190,9 @@ pub struct ModelSlo {
 
 /// As the file has it.
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
-struct WrittenSlo {
+pub(super) struct WrittenSlo {
     model: Option<String>,
     ttft_seconds: Option<Seconds>,
     tpot_seconds: Option<Seconds>,
@@ -249,6 +256,7 @@ impl FromStr for ModelSlo {
 
 /// The size of a ring: a power of two from [`RING_MIN`] to [`RING_MAX`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(try_from = "u64")]
 pub struct RingBytes(pub u32);
 
@@ -285,8 +293,9 @@ pub struct TargetRule {
 
 /// As the file has it.
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
-struct Written {
+pub(super) struct Written {
     exe: Option<String>,
     port: Option<u16>,
     pid: Option<u32>,
