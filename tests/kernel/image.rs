@@ -110,7 +110,7 @@ impl Image {
 
 #[test]
 fn it_holds_the_binary_and_starts_as_the_chart_says() -> Result<()> {
-    let Some(tools) = gate::kernel()? else { return Ok(()) };
+    let Some(tools) = gate::image()? else { return Ok(()) };
     let image = Image::build(&tools)?;
     let Value::Object(settings) = &image.settings else { anyhow::bail!("no settings of the image") };
     assert_eq!(settings["User"], "0:0");
@@ -124,7 +124,7 @@ fn it_holds_the_binary_and_starts_as_the_chart_says() -> Result<()> {
 
 #[test]
 fn it_records_with_what_the_chart_grants() -> Result<()> {
-    let Some(tools) = gate::kernel()? else { return Ok(()) };
+    let Some(tools) = gate::image()? else { return Ok(()) };
     let image = Image::build(&tools)?;
     let told = image.told(&listed("add:").join(" "), "yes")?;
     let told: Vec<(&str, &str)> = told.iter().map(|(name, value)| (*name, value.as_str())).collect();
@@ -142,7 +142,7 @@ fn it_records_with_what_the_chart_grants() -> Result<()> {
 /// What the runtime keeps from it is really kept, and the agent says what it is.
 #[test]
 fn it_says_what_a_node_withholds() -> Result<()> {
-    let Some(tools) = gate::kernel()? else { return Ok(()) };
+    let Some(tools) = gate::image()? else { return Ok(()) };
     let image = Image::build(&tools)?;
     let granted = listed("add:").join(" ");
     for (capabilities, bpf, said) in [

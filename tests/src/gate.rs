@@ -70,6 +70,17 @@ pub fn stack() -> Result<Option<(Tools, PathBuf)>> {
     open(tools().and_then(|tools| Ok((tools, PathBuf::from(named?)))))
 }
 
+/// What builds an image and runs it, beside the tools; otherwise as [`kernel`].
+///
+/// # Errors
+/// As [`kernel`].
+pub fn image() -> Result<Option<Tools>> {
+    let runs = |program: &str| std::process::Command::new(program).arg("--version").output().is_ok();
+    let lacking = ["buildah", "crun", "strip"].into_iter().find(|program| !runs(program));
+    let there = lacking.map_or(Ok(()), |name| Err(format!("no {name}; `cargo xtask setup` installs it")));
+    open(there.and_then(|()| tools()))
+}
+
 /// Whether a test may choose a new process's id; where it may not, the reason is printed.
 pub fn process_ids() -> bool {
     let opened = std::fs::OpenOptions::new().write(true).open(LAST_PID);

@@ -88,7 +88,7 @@ const HELMS: [(&str, &str); 2] = [
 
 /// What builds the image and runs it as a node does.
 pub(crate) fn image() -> Result<()> {
-    step("buildah and crun", || debian::install(&["buildah", "crun"]))
+    step("buildah and crun", || debian::install(&["binutils", "buildah", "crun"]))
 }
 
 /// What judges the chart and the Containerfile: a Python environment, and in it Helm, as `bin/helm-4` and `bin/helm-3`.

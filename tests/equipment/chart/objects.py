@@ -9,12 +9,14 @@ import sys
 
 import kubernetes_validate
 import yaml
-from cloudcoil.models.prometheus_operator import v1 as operator
 
 
 def fault(thing, version):
     try:
         if thing["apiVersion"].startswith("monitoring.coreos.com/"):
+            # A large module, which most do not need.
+            from cloudcoil.models.prometheus_operator import v1 as operator
+
             getattr(operator, thing["kind"]).model_validate(thing, extra="forbid")
         else:
             kubernetes_validate.validate(thing, version, strict=True)
