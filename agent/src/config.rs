@@ -16,18 +16,22 @@ use crate::export::otlp::llm::Calls;
 use crate::export::otlp::settings as otlp;
 use crate::gpu;
 use crate::kit;
+use crate::serve::door;
 use crate::stream::content::Capture;
 use clap::Args as _;
 use clap::FromArgMatches as _;
 use clap::Parser;
 use clap::Subcommand;
+use file::File;
 use std::net::Ipv4Addr;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use tracing_subscriber::EnvFilter;
 
+mod file;
 pub mod partial;
 pub mod value;
 
@@ -35,6 +39,8 @@ pub mod value;
 mod chart;
 #[cfg(test)]
 mod generated;
+#[cfg(test)]
+mod reference;
 #[cfg(test)]
 mod tests;
 
@@ -158,13 +164,15 @@ pub enum Error {
         /// What the system says.
         error: std::io::Error,
     },
-    /// The settings file holds an unknown key or a bad value; the message names key and line.
-    #[error("{}: {error}", path.display())]
+    /// Something in the settings file is wrong.
+    #[error("{}: line {line}: {what}", path.display())]
     File {
         /// Which.
         path: PathBuf,
-        /// What the parser says.
-        error: Box<toml::de::Error>,
+        /// Where.
+        line: usize,
+        /// The key, what is wrong with it, and what is allowed.
+        what: String,
     },
     /// A variable has a bad value.
     #[error("{variable}: {what}")]
@@ -192,6 +200,8 @@ pub enum Error {
 pub struct Config {
     /// Where the listener listens.
     pub listen: SocketAddr,
+    /// Who may come in there.
+    pub serve: door::Settings,
     /// What the correlator keeps and counts.
     pub correlate: correlate::state::Settings,
     /// Which share of requests shall keep the objectives.
@@ -285,8 +295,18 @@ impl Config {
     /// The first thing that is wrong, by its name; the process shall end with [`EXIT_USAGE`].
     pub fn load(flags: &Flags, around: &Around<'_>) -> Result<Self, Error> {
         let env = from_environment(around.env)?;
-        let file = from_file(flags.config.as_ref().or(env.config.as_ref()), around.read)?;
+        let file = File::read(flags.config.as_ref().or(env.config.as_ref()), around.read)?;
         let above = flags.settings.clone().or(env.settings);
+        let of = |file| Self::of(above.clone(), file, around);
+        of(file.settings.clone()).map_err(|error| {
+            let Some((key, line)) = file.place(&error) else { return error };
+            // What is wrong without it too is not wrong in the file.
+            let without = of(file.without(&key)).err().map(|error| error.to_string());
+            if without == Some(error.to_string()) { error } else { file.error(line, None, &error.to_string()) }
+        })
+    }
+
+    fn of(above: Partial, file: Partial, around: &Around<'_>) -> Result<Self, Error> {
         let sources = otlp::Sources { above: &above.otlp.collector(), env: around.env, below: &file.otlp.collector() };
         let traces = sources.endpoint(otlp::Signal::Traces)?;
         let metrics = sources.endpoint(otlp::Signal::Metrics)?;
@@ -299,6 +319,7 @@ impl Config {
         let goals = all.slo.goals();
         Ok(Self {
             listen: all.listen.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 9478))),
+            serve: door(all.serve)?,
             correlate: correlate::state::Settings {
                 requests_kept: all.requests_kept.unwrap_or(correlate.requests_kept),
                 series_cap: all.series_cap.unwrap_or(correlate.series_cap),
@@ -344,7 +365,7 @@ impl Config {
                 network_namespaces: all.scrape.network_namespaces.unwrap_or(false),
             },
             discover_interval: value::duration(all.discover.interval_seconds, Duration::from_secs(5)),
-            log: all.log.unwrap_or_else(|| "info".to_owned()),
+            log: log(all.log)?,
         })
     }
 }
@@ -360,6 +381,33 @@ impl Config {
             port: self.listen.port(),
         }
     }
+}
+
+/// Which log lines are written.
+fn log(filter: Option<String>) -> Result<String, Error> {
+    let filter = filter.unwrap_or_else(|| "info".to_owned());
+    match EnvFilter::try_new(&filter) {
+        Ok(_) => Ok(filter),
+        Err(bad) => {
+            let what = format!("`{filter}` is no filter such as `info` or `tachograph::engine=debug,info`: {bad}");
+            Err(Error::Setting { key: "log", what })
+        }
+    }
+}
+
+/// Who may come in; what is half said is said to be so.
+fn door(settings: partial::Serve) -> Result<door::Settings, Error> {
+    let partial::Serve { tls_cert_file, tls_key_file, tls_client_ca_file, basic_auth_file, bearer_token_file } =
+        settings;
+    let lacks = |key, what: &str| Err(Error::Setting { key, what: format!("needs {what} too") });
+    let tls = match (tls_cert_file, tls_key_file, tls_client_ca_file) {
+        (Some(certificate), Some(key), client_authorities) => Some(door::Tls { certificate, key, client_authorities }),
+        (Some(_), None, _) => return lacks("serve.tls_cert_file", "serve.tls_key_file"),
+        (None, Some(_), _) => return lacks("serve.tls_key_file", "serve.tls_cert_file"),
+        (None, None, Some(_)) => return lacks("serve.tls_client_ca_file", "serve.tls_cert_file"),
+        (None, None, None) => None,
+    };
+    Ok(door::Settings { tls, basic_auth_file, bearer_token_file })
 }
 
 /// Of each side of a request, unless set.
@@ -413,15 +461,4 @@ fn cause(error: &clap::Error) -> String {
     let text = error.to_string();
     let line = text.lines().next().unwrap_or_default();
     line.rsplit_once("': ").map_or(line, |(_flag, cause)| cause).to_owned()
-}
-
-fn from_file(named: Option<&PathBuf>, read: &dyn Fn(&Path) -> std::io::Result<String>) -> Result<Partial, Error> {
-    let path = named.map_or(Path::new(FILE), PathBuf::as_path);
-    match read(path) {
-        Ok(text) => {
-            toml::from_str(&text).map_err(|error| Error::File { path: path.to_owned(), error: Box::new(error) })
-        }
-        Err(error) if named.is_none() && error.kind() == std::io::ErrorKind::NotFound => Ok(Partial::default()),
-        Err(error) => Err(Error::Unreadable { path: path.to_owned(), error }),
-    }
 }

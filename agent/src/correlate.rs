@@ -170,6 +170,15 @@ pub struct Own {
     pub memory_bytes: u64,
 }
 
+/// How the settings were last read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reading {
+    /// Whether they could be used.
+    pub successful: bool,
+    /// When they last could be.
+    pub success_unix_ns: u64,
+}
+
 /// Everything a reader may see, immutable.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
@@ -179,6 +188,10 @@ pub struct Snapshot {
     pub anchor: Anchor,
     /// Since when totals count.
     pub started: Anchor,
+    /// Since when histograms count: they begin anew with other bounds.
+    pub histograms_since: Anchor,
+    /// How the settings were last read; `None` for who has none.
+    pub settings: Option<Reading>,
     /// Totals by series.
     pub series: Arc<BTreeMap<Series, totals::Totals>>,
     /// Requests judged by their objectives, by series.

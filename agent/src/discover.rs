@@ -122,6 +122,11 @@ impl Discover {
         Self { config, own, targets: BTreeMap::new(), looked: false }
     }
 
+    /// Looks for these from now on.
+    pub fn set(&mut self, config: Config) {
+        self.config = config;
+    }
+
     /// Looks at /proc once and says what changed since the last look.
     pub fn pass(&mut self) -> Vec<Change> {
         let mut processes = procfs::processes();

@@ -10,6 +10,8 @@ use tachograph::config::Config;
 use tachograph::kit;
 use tachograph::run;
 use tachograph::run::record::Content;
+use tachograph::run::reload::Source;
+use tachograph::serve::door;
 use tracing_subscriber::EnvFilter;
 
 const EXIT_KERNEL: u8 = 69;
@@ -28,9 +30,19 @@ fn main() -> ExitCode {
         Err(error) => return complain(config::EXIT_USAGE, &error.into()),
     };
     let filter = EnvFilter::try_new(&config.log).unwrap_or_else(|_bad| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_filter_reloading();
+    let handle = log.reload_handle();
+    log.init();
+    let flags = args.flags().clone();
+    let source = Source {
+        load: Box::new(move || Config::load(&flags, &config::Around::system())),
+        log: Box::new(move |filter| {
+            // Without the handle's subscriber nothing is logged anyway.
+            let _gone = EnvFilter::try_new(filter).map(|filter| handle.reload(filter));
+        }),
+    };
     let done = match args.command {
-        Command::Run { .. } => run::run(config),
+        Command::Run { .. } => run::run(config, source),
         Command::Check { .. } => check::run(&config),
         Command::Record { out, seconds, with_content, .. } => {
             let content = if with_content { Content::Kept } else { Content::Masked };
@@ -42,7 +54,7 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.is::<ObjectError>() => complain(EXIT_KERNEL, &error),
-        Err(error) if error.is::<kit::Error>() => complain(config::EXIT_USAGE, &error),
+        Err(error) if error.is::<kit::Error>() || error.is::<door::Unusable>() => complain(config::EXIT_USAGE, &error),
         Err(error) => complain(1, &error),
     }
 }

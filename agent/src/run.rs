@@ -29,6 +29,9 @@ use crate::request::Update;
 use crate::ring::ProcessChange;
 use crate::ring::read::Ring;
 use crate::serve;
+use crate::serve::door;
+use crate::serve::door::Door;
+use crate::stream::content::Capture;
 use crate::vitals::Vitals;
 use agent_ebpf::event;
 use agent_ebpf::event::Kind;
@@ -36,8 +39,12 @@ use agent_ebpf::map::TargetState;
 use agent_ebpf::map::count;
 use anyhow::Context as _;
 use keeper::Keeper;
+use keeper::Orders;
 use line::Line;
 use privileges::Networks;
+use reload::Reload;
+use reload::Rooms;
+use reload::Source;
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
@@ -60,6 +67,7 @@ pub mod keeper;
 pub mod line;
 pub mod privileges;
 pub mod record;
+pub mod reload;
 pub mod replay;
 mod service;
 pub mod tape;
@@ -86,21 +94,24 @@ const HEAD_BYTES: u64 = 1_024;
 /// Between two readings of the agent's own cost.
 const OWN: Duration = Duration::from_secs(1);
 
-/// Runs the agent until SIGINT or SIGTERM.
+/// Runs the agent until SIGINT or SIGTERM; on SIGHUP settings are read anew.
 ///
 /// # Errors
 ///
 /// The kernel refuses the programs, the address is taken, or the collector's settings cannot be used.
-pub fn run(config: Config) -> anyhow::Result<()> {
+pub fn run(config: Config, source: Source) -> anyhow::Result<()> {
     let way = way(&config);
     privileges::give_up(way, Networks::of(&config))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    runtime.block_on(agent(config, way))
+    runtime.block_on(agent(config, source, way))
 }
 
-async fn agent(config: Config, way: Way) -> anyhow::Result<()> {
+async fn agent(config: Config, source: Source, way: Way) -> anyhow::Result<()> {
+    // First of all: a signal that nobody waits for ends the process.
+    let (mut terminate, mut hangup) = (signal(SignalKind::terminate())?, signal(SignalKind::hangup())?);
     let clock: Arc<dyn Clock> = Arc::new(System);
     let vitals = Arc::new(Vitals::default());
+    let door = Door::open(&config.serve, &vitals)?;
     let listener =
         TcpListener::bind(config.listen).await.with_context(|| format!("cannot listen on {}", config.listen))?;
     let loader = object::Config { ring_bytes: config.ring_bytes, keep_losses: config.keep_losses, way };
@@ -119,13 +130,19 @@ async fn agent(config: Config, way: Way) -> anyhow::Result<()> {
     let (updates, ends) = queue::channel(UPDATES);
     let (engines, addresses) = watch::channel(Vec::new());
     let (stop, stopped) = watch::channel(false);
+    let (doors, door) = watch::channel(Arc::new(door));
+    let (orders, ordered) = watch::channel(orders(&config));
+    let (content, captured) = watch::channel(config.content.clone());
+    let (scrape, scraped) = watch::channel(config.scrape.settings());
+    let (logs, logged) = watch::channel(exporter.logs());
+    let (exporters, exported) = queue::channel(1);
     let over = Arc::new(AtomicBool::new(false));
     let pulse = service::Pulse::default();
 
     let mut keeper = Keeper {
         discover: Discover::new(discovery(&config), Pid(std::process::id())),
         attach: Attach::new(object, copies(&config)),
-        interval: config.discover_interval,
+        orders: ordered,
         vitals: Arc::clone(&vitals),
         correlator: Arc::clone(&correlator),
         roster,
@@ -135,6 +152,7 @@ async fn agent(config: Config, way: Way) -> anyhow::Result<()> {
         ring: Ring::new(ring, numbering),
         counts,
         line: Line::new(Arc::clone(&vitals), config.content.clone()),
+        content: captured,
         vitals: Arc::clone(&vitals),
         clock: Arc::clone(&clock),
         arrivals,
@@ -157,22 +175,40 @@ async fn agent(config: Config, way: Way) -> anyhow::Result<()> {
 
     let mut tasks = JoinSet::new();
     tasks.spawn(side_gpu(config.clone(), Arc::clone(&clock), Arc::clone(&correlator)));
-    tasks.spawn(side_engine(config.clone(), addresses, Arc::clone(&clock), Arc::clone(&correlator)));
+    if config.scrape.enabled {
+        tasks.spawn(side_engine(scraped, addresses, Arc::clone(&clock), Arc::clone(&correlator)));
+    }
     tasks.spawn(own(Arc::clone(&correlator)));
     tasks.spawn(service::tell(Arc::clone(&clock), Arc::clone(&ready), pulse));
-    tasks.spawn(tell::watch(Arc::clone(&clock), Arc::clone(&correlator), exporter.logs()));
-    let serving = tokio::spawn(serve::serve(listener, serve::Site { reader, ready }, stopped));
-    let correlating = tokio::spawn(correlate(ends, Arc::clone(&clock), correlator, exporter));
+    tasks.spawn(tell::watch(Arc::clone(&clock), Arc::clone(&correlator), logged));
+    let site = serve::Site { reader: Arc::clone(&reader), ready: Arc::clone(&ready) };
+    let serving = tokio::spawn(serve::serve(listener, site, door, stopped));
+    let correlating = tokio::spawn(correlate(ends, exported, Arc::clone(&clock), Arc::clone(&correlator), exporter));
     if let Some(content) = &config.content {
         let goes_out = config.otlp.logs.is_some() || config.otlp.traces.is_some();
         tracing::info!(max_bytes = content.max_bytes(), goes_out, "prompts and answers are captured");
     }
-    tracing::info!(listen = %config.listen, "serving /metrics, /api/v1/requests, /api/v1/snapshot");
+    if let Some(what) = open_to_others(&config) {
+        tracing::warn!(listen = %config.listen, "{what}");
+    }
+    tracing::info!(listen = %config.listen, tls = config.serve.tls.is_some(), "serving /metrics, /api/v1/requests, /api/v1/snapshot");
 
-    let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        interrupted = tokio::signal::ctrl_c() => interrupted?,
+    let mut reload = Reload {
+        source,
+        running: config,
+        rooms: Rooms { correlator, doors, orders, content, scrape, exporters, logs },
+        clock,
+        vitals,
+        reader,
+        ready,
+    };
+    reload.began();
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            interrupted = tokio::signal::ctrl_c() => break interrupted?,
+            _ = hangup.recv() => reload.again().await,
+        }
     }
     tracing::info!("stopping");
     service::stopping();
@@ -191,6 +227,20 @@ async fn agent(config: Config, way: Way) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What others on the network can read or hear that perhaps they should not.
+fn open_to_others(config: &Config) -> Option<&'static str> {
+    let door::Settings { tls, basic_auth_file, bearer_token_file } = &config.serve;
+    if config.listen.ip().is_loopback() {
+        None
+    } else if !config.serve.asks() {
+        Some("whoever reaches this address can read every record: see serve.basic_auth_file and its like")
+    } else if tls.is_none() && (basic_auth_file.is_some() || bearer_token_file.is_some()) {
+        Some("passwords and tokens come here in the clear: see serve.tls_cert_file")
+    } else {
+        None
+    }
+}
+
 /// How probes are attached here.
 pub(crate) fn way(config: &Config) -> Way {
     if config.perf_events { Way::Events } else { Way::offered() }
@@ -198,6 +248,10 @@ pub(crate) fn way(config: &Config) -> Way {
 
 fn discovery(config: &Config) -> discover::Config {
     discover::Config { others: config.targets.iter().map(|rule| rule.select.clone()).collect() }
+}
+
+fn orders(config: &Config) -> Orders {
+    Orders { discover: discovery(config), interval: config.discover_interval }
 }
 
 /// How much the kernel side copies at each level. A cap on whole responses would cut long streams: they
@@ -211,21 +265,34 @@ fn copies(config: &Config) -> TargetState {
     TargetState { in_bytes, out_bytes }
 }
 
-/// Updates in, finished requests to the exporter; ends with the ring thread.
+/// Updates in, finished requests to the exporter, of which the latest is used; ends with the ring thread. One that is
+/// replaced sends what it still has.
 async fn correlate(
     mut ends: queue::Receiver<Update>,
+    mut exporters: queue::Receiver<Exporter>,
     clock: Arc<dyn Clock>,
     correlator: Arc<Correlator>,
-    exporter: Exporter,
+    mut exporter: Exporter,
 ) -> Exporter {
-    while let Some(update) = ends.recv().await {
-        for finished in correlator.update(update, clock.anchor()) {
-            exporter.offer(&finished);
+    let mut retired = JoinSet::new();
+    loop {
+        tokio::select! {
+            update = ends.recv() => {
+                let Some(update) = update else { break };
+                for finished in correlator.update(update, clock.anchor()) {
+                    exporter.offer(&finished);
+                }
+            }
+            Some(new) = exporters.recv() => {
+                retired.spawn(std::mem::replace(&mut exporter, new).shutdown());
+            }
         }
+        while retired.try_join_next().is_some() {}
     }
     for finished in correlator.flush() {
         exporter.offer(&finished);
     }
+    while retired.join_next().await.is_some() {}
     exporter
 }
 
@@ -244,16 +311,21 @@ async fn side_gpu(config: Config, clock: Arc<dyn Clock>, correlator: Arc<Correla
     gpu::run(config.nvml, clock, sink).await;
 }
 
+/// Asks the engines, and begins anew when it is told to ask otherwise.
 async fn side_engine(
-    config: Config,
+    mut settings: watch::Receiver<engine::scrape::Config>,
     targets: watch::Receiver<Vec<engine::scrape::Target>>,
     clock: Arc<dyn Clock>,
     correlator: Arc<Correlator>,
 ) {
-    if !config.scrape.enabled {
-        return;
+    loop {
+        let now = settings.borrow_and_update().clone();
+        let sink = |outcome| correlator.engine(outcome);
+        tokio::select! {
+            () = engine::run(now, targets.clone(), Arc::clone(&clock), sink) => return,
+            told = settings.changed() => if told.is_err() { return },
+        }
     }
-    engine::run(config.scrape.settings(), targets, clock, move |outcome| correlator.engine(outcome)).await;
 }
 
 #[expect(clippy::infinite_loop, reason = "ends with the task set that holds it")]
@@ -272,6 +344,8 @@ struct RingEnd {
     ring: Ring,
     counts: object::Counts,
     line: Line,
+    /// Whether prompts and answers are captured from now on.
+    content: watch::Receiver<Option<Capture>>,
     vitals: Arc<Vitals>,
     clock: Arc<dyn Clock>,
     arrivals: mpsc::Receiver<Attached>,
@@ -299,6 +373,9 @@ impl RingEnd {
             if now >= ticked.plus(TICK) {
                 ticked = now;
                 self.pulse.beat(now);
+                if self.content.has_changed().unwrap_or(false) {
+                    self.line.set_content(self.content.borrow_and_update().clone());
+                }
                 self.count();
                 self.line.tick(now);
             }

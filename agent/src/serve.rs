@@ -1,4 +1,4 @@
-//! The one listener: the snapshot in, the routes of export and ui out. Nothing here changes anything.
+//! The one listener: the snapshot in, the routes of export and ui out, past the door. Nothing here changes anything.
 
 use crate::correlate::Snapshot;
 use crate::export::openmetrics;
@@ -11,10 +11,14 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::http::StatusCode;
 use axum::http::header;
+use axum::middleware::from_fn_with_state;
 use axum::response::Html;
 use axum::response::IntoResponse as _;
 use axum::response::Response;
 use axum::routing::get;
+use door::Doors;
+use guests::Patience;
+use guests::Peer;
 use serde_json::Value;
 use std::fmt;
 use std::io;
@@ -26,13 +30,17 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
+pub mod door;
 pub mod guests;
+mod secrets;
+mod tls;
+mod watched;
 
 /// Connections at a time; more wait to be accepted.
 pub const GUESTS: usize = 64;
 
-/// How long a connection may stay without a byte in either direction.
-pub const IDLE: Duration = Duration::from_mins(2);
+/// How long a connection may take.
+pub const PATIENCE: Patience = Patience { handshake: Duration::from_secs(10), idle: Duration::from_mins(2) };
 
 /// How long the end of the agent waits for answers that are under way.
 pub const GRACE: Duration = Duration::from_secs(2);
@@ -57,9 +65,10 @@ impl fmt::Debug for Site {
 /// # Errors
 ///
 /// What the system says of the listener.
-pub async fn serve(listener: TcpListener, site: Site, stop: watch::Receiver<bool>) -> io::Result<()> {
-    let guests = guests::Guests::new(listener, GUESTS, IDLE);
-    let serving = axum::serve(guests, routes(site)).with_graceful_shutdown(stopped(stop.clone()));
+pub async fn serve(listener: TcpListener, site: Site, doors: Doors, stop: watch::Receiver<bool>) -> io::Result<()> {
+    let guests = guests::Guests::new(listener, GUESTS, PATIENCE, doors.clone());
+    let routes = routes(site, doors).into_make_service_with_connect_info::<Peer>();
+    let serving = axum::serve(guests, routes).with_graceful_shutdown(stopped(stop.clone()));
     tokio::select! {
         ended = serving => ended,
         () = async { stopped(stop).await; sleep(GRACE).await } => Ok(()),
@@ -71,16 +80,16 @@ async fn stopped(mut stop: watch::Receiver<bool>) {
     let _gone = stop.wait_for(|stop| *stop).await;
 }
 
-/// Every route.
-pub fn routes(site: Site) -> Router {
-    Router::new()
+/// Every route. Those that only say how the agent is stand outside the door, for whoever starts it anew.
+pub fn routes(site: Site, doors: Doors) -> Router {
+    let inside = Router::new()
         .route("/", get(index))
         .route("/metrics", get(metrics))
-        .route("/healthz", get(async || "ok\n"))
-        .route("/readyz", get(ready))
         .route("/api/v1/requests", get(requests))
         .route("/api/v1/snapshot", get(snapshot))
-        .with_state(site)
+        .fallback(async || StatusCode::NOT_FOUND)
+        .layer(from_fn_with_state(doors, door::keep));
+    inside.route("/healthz", get(async || "ok\n")).route("/readyz", get(ready)).with_state(site)
 }
 
 async fn index() -> Html<&'static str> {

@@ -429,6 +429,11 @@ pub struct Stream {
 }
 
 impl Stream {
+    /// Captures content, or no longer, of what begins from now on.
+    pub fn set_content(&mut self, content: Option<Capture>) {
+        self.http.set_content(content);
+    }
+
     /// Knows no connection and no engine; captures content where that is asked for.
     pub fn new(content: Option<Capture>) -> Self {
         Self {

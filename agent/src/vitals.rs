@@ -101,4 +101,10 @@ pub struct Vitals {
     pub export_failures: Count,
     /// Probes that could not be attached.
     pub probes_skipped: Count,
+    /// Requests to the agent's own listener without a valid certificate, password or token.
+    pub listener_refused: Count,
+    /// Changed files of certificates, passwords or tokens that could not be used.
+    pub listener_reload_failures: Count,
+    /// Settings that were read anew and could not be used.
+    pub config_reload_failures: Count,
 }

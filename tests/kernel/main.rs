@@ -14,6 +14,7 @@ mod networks;
 mod overload;
 mod privileges;
 mod processes;
+mod reload;
 mod wedged;
 mod wire;
 

@@ -66,6 +66,11 @@ impl Agent {
         children.ok().and_then(|children| children.trim().parse().ok()).unwrap_or(pid)
     }
 
+    /// What it has said so far.
+    pub fn words(&self) -> String {
+        self.running.words()
+    }
+
     /// Where it listens.
     pub fn port(&self) -> u16 {
         self.port

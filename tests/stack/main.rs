@@ -5,6 +5,7 @@
 
 mod caller;
 mod evaluated;
+mod gated;
 mod kit;
 mod llama;
 mod otlp;

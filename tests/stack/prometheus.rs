@@ -26,7 +26,7 @@ const DURATION: &str = "gen_ai_server_request_duration_seconds";
 const TTFT: &str = "gen_ai_server_time_to_first_token_seconds";
 
 /// Values by the values of some labels.
-type Table = BTreeMap<Vec<String>, f64>;
+pub(crate) type Table = BTreeMap<Vec<String>, f64>;
 
 /// A Prometheus that scrapes one agent.
 pub(crate) struct Prometheus {
@@ -64,8 +64,18 @@ impl Prometheus {
         Ok(answer["data"].take())
     }
 
+    /// Waits until it has stored what is wanted.
+    pub(crate) fn until(&self, within: Duration, wanted: impl Fn() -> bool) -> Result<()> {
+        let deadline = System.now().plus(within);
+        while !wanted() {
+            ensure!(System.now() < deadline, "not stored: {}", self.data("/api/v1/targets")?);
+            std::thread::sleep(EVERY);
+        }
+        Ok(())
+    }
+
     /// The sum of a metric by some labels, as of now.
-    fn sum(&self, metric: &str, labels: &[&str]) -> Result<Table> {
+    pub(crate) fn sum(&self, metric: &str, labels: &[&str]) -> Result<Table> {
         let query = format!("sum by ({}) ({metric})", labels.join(","));
         let data = self.data(&format!("/api/v1/query?query={}", encoded(&query)))?;
         let series = data["result"].as_array().with_context(|| query.clone())?;

@@ -55,6 +55,7 @@ pub struct Partial {
     pub level: Option<Level>,
     /// Another server to trace: exe=NAME, port=N or pid=N, and engine=other, name=NAME; several by `;`
     #[arg(id = "target", long, value_name = "KEY=VALUE,…", value_delimiter = ';')]
+    #[cfg_attr(test, schemars(with = "Option<Vec<crate::config::value::Written>>"))]
     pub targets: Option<Vec<TargetRule>>,
     /// Which log lines are written [default: info]
     #[arg(long, value_name = "FILTER")]
@@ -83,6 +84,32 @@ pub struct Partial {
     /// What is asked and answered in words.
     #[command(flatten)]
     pub content: Content,
+    /// Who may come in.
+    #[command(flatten)]
+    pub serve: Serve,
+}
+
+/// Who may come in.
+#[expect(clippy::struct_field_names, reason = "the words of the Prometheus exporters")]
+#[derive(Debug, Clone, Default, Args, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, default)]
+pub struct Serve {
+    /// The listener's certificate in PEM form, with those that lead to its authority; with it TLS is spoken, and read anew when it changes
+    #[arg(id = "serve-tls-cert-file", long, value_name = "FILE")]
+    pub tls_cert_file: Option<PathBuf>,
+    /// Its key
+    #[arg(id = "serve-tls-key-file", long, value_name = "FILE")]
+    pub tls_key_file: Option<PathBuf>,
+    /// The authorities of clients' certificates: without one of theirs nobody sees more than /healthz and /readyz
+    #[arg(id = "serve-tls-client-ca-file", long, value_name = "FILE")]
+    pub tls_client_ca_file: Option<PathBuf>,
+    /// A file of name:hash, as `htpasswd -B` makes it: who may come in by a password
+    #[arg(id = "serve-basic-auth-file", long, value_name = "FILE")]
+    pub basic_auth_file: Option<PathBuf>,
+    /// A file of bearer tokens, one a line, any of which may come in
+    #[arg(id = "serve-bearer-token-file", long, value_name = "FILE")]
+    pub bearer_token_file: Option<PathBuf>,
 }
 
 /// What is asked and answered in words.
@@ -111,9 +138,11 @@ pub struct Content {
 pub struct Prices {
     /// Of a GPU's hour: one for all, or by a part of the product's name, the first that fits
     #[arg(id = "prices-gpu-hour", long, value_name = "[NAME=]DOLLARS,…", value_delimiter = ',')]
+    #[cfg_attr(test, schemars(with = "Option<Vec<String>>"))]
     pub gpu_hour: Option<Vec<GpuPrice>>,
     /// Of a million prompt tokens and a million output tokens, for one model or all
     #[arg(id = "prices-tokens", long, value_name = "[MODEL=]INPUT/OUTPUT,…", value_delimiter = ',')]
+    #[cfg_attr(test, schemars(with = "Option<Vec<String>>"))]
     pub tokens: Option<Vec<TokenPrice>>,
     /// Users whose use is added up in the snapshot [default: 0]
     #[arg(id = "prices-users", long, value_name = "N")]
@@ -145,6 +174,7 @@ pub struct Slo {
     pub availability: Option<Share>,
     /// Other limits for one model: model=NAME and any of ttft_seconds, tpot_seconds, duration_seconds, errors, objective, availability; several by `;`
     #[arg(id = "slo-models", long, value_name = "KEY=VALUE,…", value_delimiter = ';')]
+    #[cfg_attr(test, schemars(with = "Option<Vec<crate::config::value::WrittenSlo>>"))]
     pub models: Option<Vec<ModelSlo>>,
 }
 
@@ -314,6 +344,13 @@ impl Partial {
                 max_bytes: self.content.max_bytes.or(other.content.max_bytes),
                 redact: self.content.redact.or(other.content.redact),
                 redact_defaults: self.content.redact_defaults.or(other.content.redact_defaults),
+            },
+            serve: Serve {
+                tls_cert_file: self.serve.tls_cert_file.or(other.serve.tls_cert_file),
+                tls_key_file: self.serve.tls_key_file.or(other.serve.tls_key_file),
+                tls_client_ca_file: self.serve.tls_client_ca_file.or(other.serve.tls_client_ca_file),
+                basic_auth_file: self.serve.basic_auth_file.or(other.serve.basic_auth_file),
+                bearer_token_file: self.serve.bearer_token_file.or(other.serve.bearer_token_file),
             },
         }
     }

@@ -186,6 +186,21 @@ fn a_bad_file_is_named_with_key_and_line() {
         ("[content]\nmax_bytes = 65537", ["max_bytes", "from 1 to 65536"]),
         ("[content]\nmax_bytes = 0", ["line 2", "from 1 to 65536"]),
         ("[content]\nmask = true", ["line 2", "`mask`"]),
+        ("listen_on = 1", ["line 1: `listen_on`: ", "expected one of `listen`"]),
+        ("requests_kept = 'many'", ["line 1: `requests_kept`: ", "invalid type: string"]),
+        ("\nrequests_kept = 1\nrequests_kept = 2", ["line 3: `requests_kept`: ", "duplicate key"]),
+        ("[slo]\nttft_seconds = 1\n[slo]", ["line 3: `[slo]`: ", "duplicate key"]),
+        ("listen = 'x", ["line 1: `listen`: ", "invalid literal string"]),
+        ("log = 'debug'\nlisten", ["line 2: ", "`=`"]),
+        ("[logs]\nok = 1.5", ["line 2: `ok`: ", "from 0 to 1"]),
+        ("level = 'all'", ["line 1: `level`: ", "expected one of `full`, `no_tokens`, `head`"]),
+        ("[otlp]\nllm_calls = 'x'", ["line 2: `llm_calls`: ", "expected one of `roots`, `all`, `none`"]),
+        ("[otlp]\nendpoint = 'http://c'\nprotocol = 'ftp'", ["line 3: otlp.protocol: ", "neither grpc nor"]),
+        ("[otlp]\nendpoint = 'c'", ["line 2: otlp.endpoint: ", "does not begin with http"]),
+        ("level = 'head'\n[content]\ncapture = true", ["line 3: content.capture: ", "needs level `full`"]),
+        ("content.redact = ['[']", ["line 1: content.redact: rule 1", "unclosed"]),
+        ("[serve]\ntls_cert_file = 'a'", ["line 2: serve.tls_cert_file: ", "needs serve.tls_key_file"]),
+        ("log = 'tachograph=loud'", ["line 1: log: ", "is no filter such as"]),
     ] {
         let error = load(&[], &[], Some(file)).unwrap_err();
         assert!(error.starts_with(FILE), "{error}");
@@ -253,6 +268,18 @@ fn content_settings_that_cannot_be_used_are_named() {
     ] {
         let error = load(&flags, &[], None).unwrap_err();
         assert!(says.iter().all(|word| error.contains(word)), "{error}");
+    }
+}
+
+#[test]
+fn a_file_is_not_blamed_for_what_stands_elsewhere_and_no_value_is_shown() {
+    const ENDPOINT: &str = "[otlp]\nendpoint = 'http://c'\nprotocol = 'grpc'";
+    assert!(load(&["--otlp-protocol=ftp"], &[], Some(ENDPOINT)).unwrap_err().starts_with("otlp.protocol: "));
+    let bad = [("OTEL_EXPORTER_OTLP_PROTOCOL", "ftp")];
+    assert!(load(&[], &bad, Some(ENDPOINT)).unwrap_err().starts_with("OTEL_EXPORTER_OTLP_PROTOCOL: "));
+    for file in ["[otlp]\nheaders = ['s3cret']", "[otlp]\nheaders = 's3cret"] {
+        let error = load(&[], &[], Some(file)).unwrap_err();
+        assert!(error.contains("line 2: `headers`: ") && !error.contains("s3cret"), "{error}");
     }
 }
 

@@ -34,6 +34,7 @@ pub enum Level {
 /// Bytes of content that are shown of each side of a request: from 1 to [`LONGEST`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, schemars(extend("minimum" = 1, "maximum" = LONGEST)))]
 #[serde(try_from = "u64")]
 pub struct ContentBytes(pub usize);
 
@@ -61,6 +62,7 @@ impl FromStr for ContentBytes {
 /// A number of seconds above 0.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, schemars(extend("exclusiveMinimum" = 0)))]
 #[serde(try_from = "f64")]
 pub struct Seconds(f64);
 
@@ -96,6 +98,7 @@ impl Seconds {
 /// A share of requests, above 0 and below 1.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, schemars(extend("exclusiveMinimum" = 0, "exclusiveMaximum" = 1)))]
 #[serde(try_from = "f64")]
 pub struct Share(f64);
 
@@ -125,6 +128,7 @@ impl Share {
 /// A part of all, 0 to 1.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, schemars(extend("minimum" = 0, "maximum" = 1)))]
 #[serde(try_from = "f64")]
 pub struct Portion(f64);
 
@@ -257,6 +261,7 @@ impl FromStr for ModelSlo {
 /// The size of a ring: a power of two from [`RING_MIN`] to [`RING_MAX`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, schemars(extend("minimum" = RING_MIN, "maximum" = RING_MAX)))]
 #[serde(try_from = "u64")]
 pub struct RingBytes(pub u32);
 

@@ -24,7 +24,7 @@ pub const ENERGY: &[f64] =
     &[0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1_000.0, 3_000.0, 10_000.0, 30_000.0, 100_000.0];
 
 /// The bounds of one agent run, seconds where nothing else is said.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Bounds {
     /// Durations.
     pub duration: Arc<[f64]>,

@@ -37,6 +37,11 @@ impl Judge {
         Self { objectives, usual: BTreeMap::new(), totals: Arc::default(), rolling: Rolling::default() }
     }
 
+    /// Judges by these from now on.
+    pub fn set(&mut self, objectives: Objectives) {
+        self.objectives = objectives;
+    }
+
     /// Judges one request; what is usual is learned from those that missed nothing and lack nothing.
     pub fn ended(&mut self, request: &Request, series: &Series, throttled_ns: Option<u64>) -> Option<Verdict> {
         let missed = slo::judge(&self.objectives.of(&series.model), request)?;

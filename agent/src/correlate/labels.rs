@@ -30,6 +30,11 @@ impl Served {
         Self { names: BTreeSet::new(), cap, overflow: 0 }
     }
 
+    /// From now on at most `cap` names; those that are known stay.
+    pub fn set_cap(&mut self, cap: usize) {
+        self.cap = cap;
+    }
+
     /// A name that an engine gives as its own; one beyond the cap is counted.
     pub fn learn(&mut self, name: &str) {
         if name.is_empty() || self.names.contains(name) {

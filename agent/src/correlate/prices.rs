@@ -15,7 +15,6 @@ pub struct Prices {
 
 /// The price of an hour of a GPU.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(try_from = "String")]
 pub struct GpuPrice {
     /// A part of the product's name, in any case; `None` for every GPU.
@@ -26,7 +25,6 @@ pub struct GpuPrice {
 
 /// The price of tokens.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(try_from = "String")]
 pub struct TokenPrice {
     /// The model's name; `None` for every model.

@@ -6,6 +6,7 @@ use crate::correlate::CoreView;
 use crate::correlate::Finished;
 use crate::correlate::OTHER;
 use crate::correlate::Own;
+use crate::correlate::Reading;
 use crate::correlate::Series;
 use crate::correlate::Snapshot;
 use crate::correlate::TargetView;
@@ -89,7 +90,6 @@ impl Default for Settings {
 #[derive(Debug)]
 pub struct Correlator {
     state: Mutex<State>,
-    redact: Option<Arc<Rules>>,
 }
 
 impl Correlator {
@@ -100,6 +100,9 @@ impl Correlator {
             requests_kept: settings.requests_kept,
             series_cap: settings.series_cap,
             started,
+            histograms_since: started,
+            settings: None,
+            redact: settings.redact.clone(),
             vitals,
             random,
             served: labels::Served::new(settings.series_cap),
@@ -122,7 +125,37 @@ impl Correlator {
             own: None,
             latest: None,
         };
-        Self { state: Mutex::new(state), redact: settings.redact.clone() }
+        Self { state: Mutex::new(state) }
+    }
+
+    /// Goes on with other settings. Where a threshold is new, histograms begin anew, since what they have counted
+    /// cannot be told apart by it.
+    pub fn set(&self, settings: &Settings, now: Anchor) {
+        let Settings { requests_kept, series_cap, objectives, prices, users, redact } = settings;
+        let state = &mut *self.lock();
+        let bounds = Bounds::new(objectives);
+        if bounds != state.bounds {
+            for totals in Arc::make_mut(&mut state.series).values_mut() {
+                totals.rebound(&bounds);
+            }
+            (state.bounds, state.histograms_since) = (bounds, now);
+        }
+        state.judge.set(objectives.clone());
+        state.requests_kept = *requests_kept;
+        state.kept.truncate(*requests_kept);
+        state.series_cap = *series_cap;
+        state.served.set_cap(*series_cap);
+        state.prices = prices.clone();
+        state.users.set_most(*users);
+        state.redact.clone_from(redact);
+        state.latest = None;
+    }
+
+    /// The settings were read, and could be used or not.
+    pub fn settings_read(&self, successful: bool, now: Anchor) {
+        let settings = &mut self.lock().settings;
+        let before = settings.map_or(now.unix_ns, |reading| reading.success_unix_ns);
+        *settings = Some(Reading { successful, success_unix_ns: if successful { now.unix_ns } else { before } });
     }
 
     /// Takes in what the book says. Requests that ended come back, in order, with their place in a trace and
@@ -242,8 +275,8 @@ impl Correlator {
 
     fn redacted(&self, mut update: Update) -> (Update, Option<Box<Content>>) {
         let Update::Ended(request) = &mut update else { return (update, None) };
-        let content = request.said.take().zip(self.redact.as_ref());
-        let content = content.map(|(said, rules)| Box::new(Content::of(&said, rules)));
+        let content = request.said.take().and_then(|said| Some((said, self.lock().redact.clone()?)));
+        let content = content.map(|(said, rules)| Box::new(Content::of(&said, &rules)));
         (update, content)
     }
 
@@ -264,6 +297,9 @@ struct State {
     requests_kept: usize,
     series_cap: usize,
     started: Anchor,
+    histograms_since: Anchor,
+    settings: Option<Reading>,
+    redact: Option<Arc<Rules>>,
     vitals: Arc<Vitals>,
     random: Random,
     served: labels::Served,
@@ -420,6 +456,8 @@ impl State {
             at: now.mono,
             anchor: now,
             started: self.started,
+            histograms_since: self.histograms_since,
+            settings: self.settings,
             series: Arc::clone(&self.series),
             targets: targets.collect(),
             cores: cores.collect(),

@@ -83,6 +83,12 @@ impl Totals {
         }
     }
 
+    /// Begins every histogram anew, over these bounds. Sums go on.
+    pub fn rebound(&mut self, bounds: &Bounds) {
+        let Self { duration, ttft, tpot, itl, phases, energy, .. } = Self::new(bounds);
+        *self = Self { duration, ttft, tpot, itl, phases, energy, ..self.clone() };
+    }
+
     /// Takes in what one request used.
     pub fn add_use(&mut self, used: Option<&Used>, token_dollars: Option<f64>) {
         if let Some(used) = used {

@@ -38,6 +38,14 @@ impl Users {
         Self { most, rows: BTreeMap::new() }
     }
 
+    /// From now on at most so many; rows stay, unless nobody's use is wanted.
+    pub fn set_most(&mut self, most: usize) {
+        self.most = most;
+        if most == 0 {
+            self.rows.clear();
+        }
+    }
+
     /// Takes one request in.
     pub fn add(&mut self, request: &Request, used: Option<&Used>, token_dollars: Option<f64>) {
         if self.most == 0 {

@@ -350,6 +350,10 @@ metrics! {
         "Processor time that the agent itself used.";
     AGENT_MEMORY = Gauge "tachograph_agent_memory_bytes" "tachograph.agent.memory" BYTES &[],
         "Resident memory of the agent; the pages of its rings count twice.";
+    CONFIG_SUCCESSFUL = Gauge "tachograph_config_last_reload_successful" "tachograph.config.last_reload.successful" NUMBER &[],
+        "Whether the settings could be used when they were last read.";
+    CONFIG_SUCCESS_TIME = Gauge "tachograph_config_last_reload_success_timestamp_seconds"
+        "tachograph.config.last_reload.success.time" SECONDS &[], "When the settings were last read and could be used.";
     BUILD_INFO = Gauge "tachograph_build_info" "tachograph.build.info" NUMBER &[label("version", "tachograph.version")],
         "Always 1; the version stands in the label.";
 }
@@ -412,6 +416,9 @@ vitals! {
     "logs_sent", "Log records that the collector accepted.";
     "export_failures", "Export attempts that failed.";
     "probes_skipped", "Probes that could not be attached.";
+    "listener_refused", "Requests to the agent's own listener without a valid certificate, password or token.";
+    "listener_reload_failures", "Changed files of certificates, passwords or tokens that could not be used; what they held before stays.";
+    "config_reload_failures", "Settings that were read anew and could not be used; those before stay.";
 }
 
 /// Every metric, in the order of the page.

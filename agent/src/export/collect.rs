@@ -1,5 +1,6 @@
 //! The snapshot in, families of samples out: what all three formats render.
 
+use crate::clock::seconds;
 use crate::correlate::Snapshot;
 use crate::correlate::window::Histogram;
 use crate::export::catalog;
@@ -168,6 +169,10 @@ fn agent<'a>(snapshot: &'a Snapshot, page: &mut Page<'a>) {
     page.put(&catalog::SERIES_OVERFLOW, NONE, Value::Whole(snapshot.series_overflow));
     page.put(&catalog::AGENT_CPU, NONE, snapshot.own.map(|own| Value::Real(own.cpu_seconds)));
     page.put(&catalog::AGENT_MEMORY, NONE, snapshot.own.map(|own| Value::Whole(own.memory_bytes)));
+    let reading = snapshot.settings;
+    page.put(&catalog::CONFIG_SUCCESSFUL, NONE, reading.map(|reading| Value::Whole(u64::from(reading.successful))));
+    let time = reading.map(|reading| Value::Real(seconds(reading.success_unix_ns)));
+    page.put(&catalog::CONFIG_SUCCESS_TIME, NONE, time);
     page.put(&catalog::BUILD_INFO, [env!("CARGO_PKG_VERSION")], Value::Whole(1));
     for vital in catalog::VITALS {
         page.put(&vital.metric, NONE, snapshot.vitals.get(vital.field).copied().map(Value::Whole));

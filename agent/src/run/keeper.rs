@@ -6,6 +6,7 @@ use crate::clock::Clock as _;
 use crate::clock::System;
 use crate::correlate::TargetView;
 use crate::correlate::state::Correlator;
+use crate::discover;
 use crate::discover::Discover;
 use crate::engine::scrape;
 use crate::run::engines;
@@ -28,14 +29,23 @@ const REST: u32 = 9;
 /// The longest such rest: an engine that starts is not kept waiting.
 const REST_MOST: Duration = Duration::from_millis(250);
 
+/// What the keeper may be told anew.
+#[derive(Debug, Clone)]
+pub struct Orders {
+    /// What to look for.
+    pub discover: discover::Config,
+    /// Between two looks at /proc without a hint.
+    pub interval: Duration,
+}
+
 /// What the keeper works with.
 pub struct Keeper {
     /// Finds.
     pub discover: Discover,
     /// Attaches.
     pub attach: Attach,
-    /// Between two looks at /proc without a hint.
-    pub interval: Duration,
+    /// Taken up at the next look.
+    pub orders: watch::Receiver<Orders>,
     /// Where to count.
     pub vitals: Arc<Vitals>,
     /// Who shows what is attached.
@@ -50,10 +60,15 @@ impl Keeper {
     /// Looks and attaches until the sender of hints is gone; then everything is detached.
     pub fn run(mut self, hints: &Receiver<()>) {
         loop {
+            // An error means that nobody is left who could change them.
+            if self.orders.has_changed().unwrap_or(false) {
+                self.discover.set(self.orders.borrow_and_update().discover.clone());
+            }
+            let interval = self.orders.borrow().interval;
             let began = System.now();
             self.look();
             let took = Duration::from_nanos(System.now().since(began).unwrap_or(0));
-            match hints.recv_timeout(self.interval) {
+            match hints.recv_timeout(interval) {
                 Ok(()) => {
                     thread::sleep(SETTLE.max((took * REST).min(REST_MOST)));
                     while hints.try_recv().is_ok() {}

@@ -64,6 +64,11 @@ impl Line {
         }
     }
 
+    /// Captures content, or no longer, of requests and answers that begin from now on.
+    pub fn set_content(&mut self, content: Option<Capture>) {
+        self.behind.stream.set_content(content);
+    }
+
     /// One record of the ring; `changed` hears of processes.
     pub fn record(&mut self, record: &[u8], mut changed: impl FnMut(Pid, ProcessChange)) {
         let Self { vitals, decoder, behind, .. } = self;

@@ -69,7 +69,7 @@ pub fn record(config: &Config, out: &Path, seconds: Option<u64>, content: Conten
     let keeper = Keeper {
         discover: Discover::new(super::discovery(config), Pid(std::process::id())),
         attach: Attach::new(object, super::copies(config)),
-        interval: config.discover_interval,
+        orders: tokio::sync::watch::channel(super::orders(config)).1,
         vitals: Arc::clone(&vitals),
         correlator: Arc::new(Correlator::new(&config.correlate, vitals, clock.anchor(), random)),
         roster,

@@ -49,6 +49,19 @@ pub(super) async fn tell(clock: Arc<dyn Clock>, ready: Arc<AtomicBool>, pulse: P
     }
 }
 
+/// The agent reads its settings anew; it is ready again when [`reloaded`] says so.
+pub(super) fn reloading() {
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => say(&[NotifyState::Reloading, now]),
+        Err(error) => tracing::warn!(%error, "no time to tell systemd"),
+    }
+}
+
+/// It has read them, whether they can be used or not.
+pub(super) fn reloaded() {
+    say(&[NotifyState::Ready]);
+}
+
 /// The agent ends.
 pub(super) fn stopping() {
     say(&[NotifyState::Stopping]);

@@ -10,13 +10,14 @@ use crate::discover::procfs;
 use crate::export::otlp::Logs;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// Between two looks.
 const EVERY: Duration = Duration::from_secs(1);
 
 /// Looks at the processes of silent engine cores, and tells what happens.
 #[expect(clippy::infinite_loop, reason = "ends with the task set that holds it")]
-pub(super) async fn watch(clock: Arc<dyn Clock>, correlator: Arc<Correlator>, logs: Logs) {
+pub(super) async fn watch(clock: Arc<dyn Clock>, correlator: Arc<Correlator>, logs: watch::Receiver<Logs>) {
     let mut tick = tokio::time::interval(EVERY);
     loop {
         tick.tick().await;
@@ -32,7 +33,7 @@ pub(super) async fn watch(clock: Arc<dyn Clock>, correlator: Arc<Correlator>, lo
         let anchor = clock.anchor();
         for event in correlator.events(anchor.mono) {
             tell(&event);
-            logs.event(event, anchor);
+            logs.borrow().event(event, anchor);
         }
     }
 }

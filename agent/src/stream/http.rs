@@ -71,6 +71,11 @@ impl Http {
         Self { table: Table::new(config.connections), config }
     }
 
+    /// Captures content, or no longer, of what begins from now on.
+    pub fn set_content(&mut self, content: Option<Capture>) {
+        self.config.content = content;
+    }
+
     /// Reads one event; what it means is added to `out`. Events of engines mean nothing here.
     pub fn push(&mut self, event: &Event<'_>, vitals: &Vitals, out: &mut Vec<Message>) {
         self.read(event, Pen::default(), vitals, out);

@@ -78,10 +78,14 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end }}
 {{- end -}}
 
+{{/* Whether the listener speaks TLS. */}}
+{{- define "tachograph.tls" -}}
+{{- with dig "serve" "tls_cert_file" "" .Values.config }}true{{ end -}}
+{{- end -}}
+
+{{/* /healthz and /readyz are open, whatever the listener asks for elsewhere. */}}
 {{- define "tachograph.probe" -}}
-{{- $root := index . 0 -}}
-{{- $get := dict "path" (index . 1) "port" "metrics" "scheme" $root.Values.scheme -}}
-{{- with $root.Values.probeHeaders }}{{ $_ := set $get "httpHeaders" . }}{{ end -}}
+{{- $get := dict "path" (index . 1) "port" "metrics" "scheme" (ternary "HTTPS" "HTTP" (ne "" (include "tachograph.tls" (index . 0)))) -}}
 {{- toYaml (merge (dict "httpGet" $get) (index . 2)) -}}
 {{- end -}}
 
@@ -92,6 +96,6 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- $kit := $root.Files.Get "files/podmonitor.yaml" | fromYaml -}}
 {{- $endpoint := index $kit.spec.podMetricsEndpoints 0 -}}
 {{- $_ := set $endpoint "interval" $monitor.interval -}}
-{{- if eq $root.Values.scheme "HTTPS" }}{{ $_ := set $endpoint "scheme" "https" }}{{ end -}}
+{{- if include "tachograph.tls" $root }}{{ $_ := set $endpoint "scheme" "https" }}{{ end -}}
 {{- toYaml (mergeOverwrite $endpoint $monitor.endpoint) -}}
 {{- end -}}

@@ -74,7 +74,7 @@ fn histogram(snapshot: &Snapshot, declared: &Declared, sample: &Sample<'_>) -> O
     let Value::Histogram(histogram) = sample.value else { return None };
     Some(HistogramDataPoint {
         attributes: attributes(declared, sample),
-        start_time_unix_nano: snapshot.started.unix_ns,
+        start_time_unix_nano: snapshot.histograms_since.unix_ns,
         time_unix_nano: snapshot.anchor.unix_ns,
         count: histogram.count(),
         sum: Some(histogram.sum()),

@@ -23,7 +23,7 @@ pub enum Again {
 }
 
 /// How long to try.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Policy {
     /// The first pause.
     pub first: Duration,

@@ -99,7 +99,7 @@ pub struct Endpoint {
 }
 
 /// All of the export.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
     /// Where spans go; `None`: nowhere.
     pub traces: Option<Endpoint>,
