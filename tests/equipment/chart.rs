@@ -6,11 +6,15 @@ mod law;
 mod render;
 
 use crate::chart::render::Helm;
+use agent_tests::gate;
 use agent_tests::scratch::Scratch;
 use anyhow::Context as _;
 use anyhow::Result;
+use anyhow::ensure;
 use serde_json::Value;
 use std::path::Path;
+use std::path::PathBuf;
+use std::process::Command;
 use tachograph::config::Args;
 use tachograph::config::Around;
 use tachograph::config::Config;
@@ -74,7 +78,7 @@ fn a_broken_rendering_is_noticed() -> Result<()> {
     let texts: Result<Vec<_>> = broken
         .iter()
         .map(|(from, to, _)| {
-            anyhow::ensure!(whole.contains(from), "no `{from}` in the rendering");
+            ensure!(whole.contains(from), "no `{from}` in the rendering");
             Ok(("1.37", whole.replace(from, to)))
         })
         .collect();
@@ -116,18 +120,33 @@ fn boards_and_rules_in_the_chart_are_those_of_the_kit() -> Result<()> {
     let rule = objects.iter().find(|it| it["kind"] == "PrometheusRule").context("no rules")?;
     let names: Vec<&str> = rule["spec"]["groups"].as_array().context("no groups")?.iter().filter_map(name).collect();
     let files = ["recording", "alerts", "slo", "trends", "aliases"].map(|file| format!("files/rules/{file}.yml"));
+    let files: Vec<_> = files.iter().map(|file| render::chart().join(file)).collect();
     let mut expected = Vec::new();
-    for text in files.iter().map(|file| std::fs::read_to_string(render::chart().join(file))) {
-        let text = text?.replace("runbook.md#", "https://runbooks.example/tachograph#");
-        let names = text.lines().filter_map(|line| line.strip_prefix("- name: "));
-        expected.extend(names.map(str::to_owned));
-        let rules = text.lines().filter(|line| line.trim_start().starts_with("runbook_url: "));
-        for url in rules.filter_map(|line| line.split_once(": ")) {
-            assert!(rule.to_string().contains(url.1), "{}", url.1);
+    for file in &files {
+        let text = std::fs::read_to_string(file)?;
+        expected.extend(text.lines().filter_map(|line| line.strip_prefix("- name: ")).map(str::to_owned));
+        for link in text.lines().filter_map(|line| line.trim().strip_prefix("runbook_url: runbook.md")) {
+            let link = format!("https://runbooks.example/tachograph{link}");
+            assert!(rule.to_string().contains(&link), "{link}");
         }
     }
     expected.push("own".to_owned());
     assert_eq!(names, expected);
+
+    let Some((_, stack)) = gate::stack()? else { return Ok(()) };
+    let scratch = Scratch::new("rules")?;
+    let rendered = scratch.file("rules.yml");
+    // Of JSON each document is one of YAML.
+    std::fs::write(&rendered, rule["spec"].to_string())?;
+    let found = |files: &[PathBuf]| -> Result<usize> {
+        let out = Command::new(stack.join("root/usr/bin/promtool")).args(["check", "rules"]).args(files).output()?;
+        let words = String::from_utf8_lossy(&out.stdout);
+        ensure!(out.status.success(), "{words}{}", String::from_utf8_lossy(&out.stderr));
+        let counts = words.lines().filter_map(|line| line.trim().strip_prefix("SUCCESS: ")?.split(' ').next());
+        Ok(counts.filter_map(|count| count.parse::<usize>().ok()).sum())
+    };
+    let own = 1;
+    assert_eq!(found(&[rendered])?, found(&files)? + own);
     Ok(())
 }
 
@@ -144,8 +163,9 @@ fn wrong_values_are_refused_by_their_names() -> Result<()> {
         ("hostPID=false", "additional properties 'hostPID' not allowed"),
         ("config.listn=1", "at '/config': additional properties 'listn' not allowed"),
         ("config.otlp.endpont=x", "at '/config/otlp': additional properties 'endpont' not allowed"),
-        ("config.requests_kept=many", "at '/config/requests_kept': got string"),
-        ("config.slo.ttft_seconds=fast", "at '/config/slo/ttft_seconds': got string"),
+        ("config.requests_kept=many", "at '/config/requests_kept': got string, want integer"),
+        ("config.slo.ttft_seconds=fast", "at '/config/slo/ttft_seconds': got string, want number"),
+        ("config.slo.objective=2", "at '/config/slo/objective': exclusiveMaximum"),
         ("config.level=all", "at '/config/level'"),
         ("config.targets[0].prt=1", "additional properties 'prt' not allowed"),
         ("nvidia.enabled=perhaps", "at '/nvidia/enabled': got string, want boolean"),
