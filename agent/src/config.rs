@@ -36,6 +36,8 @@ pub mod partial;
 pub mod value;
 
 #[cfg(test)]
+mod chart;
+#[cfg(test)]
 mod generated;
 #[cfg(test)]
 mod reference;

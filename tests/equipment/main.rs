@@ -1,5 +1,7 @@
-//! The equipment itself, without an agent: the truth against what the client saw with the kernel's own stamps.
+//! The equipment itself, without an agent: the truth against what the client saw with the kernel's own stamps. Also what
+//! others judge: the unit and the chart.
 
+mod chart;
 mod nvml;
 mod unit;
 

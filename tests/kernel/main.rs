@@ -8,6 +8,7 @@ mod ends;
 mod energy;
 mod engine;
 mod hostile;
+mod image;
 mod kills;
 mod late;
 mod networks;

@@ -59,9 +59,11 @@ impl Agent {
         Ok(Self { running, port })
     }
 
-    /// Its process.
+    /// Its process: where a runtime holds it in a container, the only child of that; it has none itself.
     pub fn pid(&self) -> u32 {
-        self.running.pid()
+        let pid = self.running.pid();
+        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+        children.ok().and_then(|children| children.trim().parse().ok()).unwrap_or(pid)
     }
 
     /// What it has said so far.

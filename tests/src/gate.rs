@@ -13,6 +13,7 @@ const STACK: &str = "TACHOGRAPH_STACK";
 const NVML: &str = "TACHOGRAPH_NVML_PYTHON";
 /// The compiler for musl.
 pub const MUSL: &str = "musl-gcc";
+const CHART: &str = "TACHOGRAPH_CHART";
 const VARIABLE: &str = "TACHOGRAPH_TESTS";
 
 /// What a kernel suite works with.
@@ -51,6 +52,15 @@ pub fn nvml() -> Result<Option<PathBuf>> {
     }))
 }
 
+/// The folder with Helm and what else judges the chart; otherwise as [`kernel`].
+///
+/// # Errors
+/// As [`kernel`].
+pub fn chart() -> Result<Option<PathBuf>> {
+    let named = std::env::var_os(CHART).map(PathBuf::from);
+    open(named.ok_or_else(|| format!("no Helm; `cargo xtask test` installs it and names its folder in {CHART}")))
+}
+
 /// What the suite of real programs needs: beside the tools, the folder that `cargo xtask setup` fills.
 ///
 /// # Errors
@@ -69,6 +79,17 @@ pub fn stack() -> Result<Option<(Tools, PathBuf)>> {
 pub fn musl() -> Result<Option<Tools>> {
     let found = std::process::Command::new(MUSL).arg("-dumpversion").output().map(drop);
     open(found.map_err(|error| format!("{MUSL}: {error}; Debian has it in musl-tools")).and_then(|()| tools()))
+}
+
+/// What builds an image and runs it, beside the tools; otherwise as [`kernel`].
+///
+/// # Errors
+/// As [`kernel`].
+pub fn image() -> Result<Option<Tools>> {
+    let runs = |program: &str| std::process::Command::new(program).arg("--version").output().is_ok();
+    let lacking = ["buildah", "crun", "strip"].into_iter().find(|program| !runs(program));
+    let there = lacking.map_or(Ok(()), |name| Err(format!("no {name}; `cargo xtask setup` installs it")));
+    open(there.and_then(|()| tools()))
 }
 
 /// Whether a test may choose a new process's id; where it may not, the reason is printed.

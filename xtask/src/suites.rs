@@ -23,6 +23,8 @@ pub(crate) fn plain() -> Result<()> {
     let nvml = setup::nvml()?;
     setup::systemd()?;
     setup::containers()?;
+    let chart = setup::chart()?;
+    setup::image()?;
     let stack = stack::environment()?;
     let agent = agent::build(Profile::Release)?;
 
@@ -38,7 +40,7 @@ pub(crate) fn plain() -> Result<()> {
     step("unit, layout and doc tests", || run(cargo().args(["test", "--workspace", "--exclude", "agent-tests"])))?;
     step("micro-benchmarks, once each", || run(cargo().args(["test", "-p", "tachograph", "--bench", "line"])))?;
     step("tests of the harness", || run(cargo().args(["test", "-p", "agent-tests", "--lib"])))?;
-    let equipment = Equipment { agent, standin, stack, nvml };
+    let equipment = Equipment { agent, standin, stack, nvml, chart };
     for suite in suites()?.iter().filter(|suite| *suite != "vllm") {
         equipment.run(suite)?;
     }
@@ -48,8 +50,9 @@ pub(crate) fn plain() -> Result<()> {
 /// The suite with the programs of a monitoring stack.
 pub(crate) fn stack() -> Result<()> {
     setup::build_tools()?;
-    let (standin, nvml, stack) = (setup::standin()?, setup::nvml()?, stack::environment()?);
-    Equipment { agent: agent::build(Profile::Release)?, standin, stack, nvml }.run("stack")
+    let (standin, nvml, chart) = (setup::standin()?, setup::nvml()?, setup::chart()?);
+    let stack = stack::environment()?;
+    Equipment { agent: agent::build(Profile::Release)?, standin, stack, nvml, chart }.run("stack")
 }
 
 /// What the suites are given.
@@ -58,6 +61,7 @@ struct Equipment {
     standin: PathBuf,
     stack: PathBuf,
     nvml: PathBuf,
+    chart: PathBuf,
 }
 
 impl Equipment {
@@ -68,6 +72,7 @@ impl Equipment {
             test.args(["test", "-p", "agent-tests", "--test", suite, "--", "--show-output"]);
             test.env("TACHOGRAPH_BIN", &self.agent).env("TACHOGRAPH_STANDIN_PYTHON", &self.standin);
             test.env("TACHOGRAPH_STACK", &self.stack).env("TACHOGRAPH_NVML_PYTHON", &self.nvml);
+            test.env("TACHOGRAPH_CHART", &self.chart);
             if !is_root() {
                 test.env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER", "sudo -E");
                 test.env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER", "sudo -E");

@@ -39,8 +39,8 @@ fn rendered(layout: Layout) -> BTreeMap<String, String> {
     files
 }
 
-/// What lies in the tree and was not rendered: written by hand, or by the test of the reference of settings.
-const BY_HAND: &[&str] = &["tachograph.toml", "settings.schema.json"];
+/// What lies in the tree and was not rendered: written by hand, and why.
+const BY_HAND: &[&str] = &["tachograph.toml"];
 /// An operator's own, which git does not see.
 const SECRETS: &str = "secrets/";
 

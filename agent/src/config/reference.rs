@@ -1,5 +1,5 @@
-//! The one list of settings in; `agent/SETTINGS.md`, the schema of the file for the chart, and whether all that names
-//! a setting names one that is there, out.
+//! The one list of settings in; `agent/SETTINGS.md`, the schema of the file in that of the chart's values, and whether
+//! all that names a setting names one that is there, out.
 
 use crate::config::Args;
 use crate::config::Around;
@@ -149,10 +149,20 @@ fn read(path: &str) -> String {
     std::fs::read_to_string(root().join(path)).unwrap()
 }
 
+/// The schema of the chart's values, with that of the file as its `config`; the rest is written by hand.
+const VALUES: &str = "helm/tachograph/values.schema.json";
+
+fn values() -> String {
+    let mut values: Value = serde_json::from_str(&read(VALUES)).unwrap();
+    let mut config = schema();
+    config.as_object_mut().unwrap().remove("$schema");
+    values["properties"]["config"] = config;
+    serde_json::to_string_pretty(&values).unwrap() + "\n"
+}
+
 #[test]
 fn the_page_and_the_schema_are_not_stale() {
-    let schema = serde_json::to_string_pretty(&schema()).unwrap() + "\n";
-    for (path, text) in [("agent/SETTINGS.md", page()), ("helm/tachograph/files/settings.schema.json", schema)] {
+    for (path, text) in [("agent/SETTINGS.md", page()), (VALUES, values())] {
         if std::env::var_os("TACHOGRAPH_BLESS").is_some() {
             std::fs::write(root().join(path), text).unwrap();
         } else {
