@@ -136,8 +136,9 @@ impl Standin {
         command.args(["--scenario", &format!("standin/scenarios/{scenario}.json")]);
         command.arg("--truth").arg(scratch.file("truth.jsonl"));
         if wire == Wire::Tls {
-            certificate(scratch)?;
-            command.arg("--tls-cert").arg(scratch.file("cert.pem")).arg("--tls-key").arg(scratch.file("key.pem"));
+            let file = scratch.file("both.pem");
+            certificate(&file)?;
+            command.arg("--tls-cert").arg(&file).arg("--tls-key").arg(&file);
         }
         let (name, log) = ("the stand-in engine", scratch.file("standin.log"));
         let mut running = match birth {
@@ -276,10 +277,11 @@ fn socket(scratch: &Scratch) -> PathBuf {
     scratch.file("engine.sock")
 }
 
-fn certificate(scratch: &Scratch) -> Result<()> {
+/// Makes a certificate that its own key has signed; both are in the file.
+pub fn certificate(file: &Path) -> Result<()> {
     let mut command = Command::new("openssl");
     command.args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]);
-    command.arg("-keyout").arg(scratch.file("key.pem")).arg("-out").arg(scratch.file("cert.pem"));
+    command.arg("-keyout").arg(file).arg("-out").arg(file);
     let output = command.output().context("openssl makes the certificate")?;
     ensure!(output.status.success(), "openssl: {}", String::from_utf8_lossy(&output.stderr));
     Ok(())
