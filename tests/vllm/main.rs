@@ -6,6 +6,7 @@
 
 mod door;
 mod gpus;
+mod neighbours;
 mod process;
 mod run;
 mod server;
@@ -85,11 +86,6 @@ fn two_api_servers() -> anyhow::Result<()> {
 #[test]
 fn statistics_off() -> anyhow::Result<()> {
     try_out(&Case { name: "no-stats", flags: &["--disable-log-stats"], has_spans: false, share: "0.3", ..PLAIN })
-}
-
-#[test]
-fn tls() -> anyhow::Result<()> {
-    try_out(&Case { name: "tls", wire: Wire::Tls, share: "0.3", ..PLAIN })
 }
 
 #[test]

@@ -132,7 +132,7 @@ impl Server {
             records: records(listens, self.engine)?.into_iter().filter(own).collect(),
             counters: rose.collect(),
             vitals: vitals.clone().into_iter().collect(),
-            checks: checks(&snapshot, self.engine)?,
+            checks: if matches!(self.door, Door::Unix(_)) { BTreeMap::new() } else { checks(&snapshot, self.engine)? },
         })
     }
 }
