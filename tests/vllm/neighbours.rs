@@ -22,7 +22,7 @@ const LOCAL: Case = Case {
     name: "uds",
     wire: Wire::Unix,
     start: Start::Module,
-    through: &["sh", "-c", "env taskset -c 0- \"$0\" \"$@\"; exit $?"],
+    through: &["sh", "-c", "env taskset ff \"$0\" \"$@\"; exit $?"],
     ..PLAIN
 };
 
