@@ -93,6 +93,15 @@ enum Key {
     Transfer(String),
 }
 
+/// What the end of a request tells.
+#[derive(Debug, Default)]
+pub struct Ended {
+    /// What it was.
+    pub split: Option<Box<Split>>,
+    /// The number of its other half, where that had ended before, and what that turns out to have been.
+    pub earlier: Option<(u64, Box<Split>)>,
+}
+
 #[derive(Debug)]
 struct Waiting {
     number: u64,
@@ -111,16 +120,10 @@ pub struct Halves {
 }
 
 impl Halves {
-    /// What this request was, and, where its other half had ended before, what that turns out to have been, with
-    /// its number.
-    pub fn ended(
-        &mut self,
-        request: &Request,
-        trace: &Trace,
-        vitals: &Vitals,
-    ) -> (Option<Box<Split>>, Option<(u64, Box<Split>)>) {
-        let Some(transfer) = request.transfer.as_deref() else { return (None, None) };
-        let Some(half) = Half::of(transfer) else { return (None, None) };
+    /// A request ended.
+    pub fn ended(&mut self, request: &Request, trace: &Trace, vitals: &Vitals) -> Ended {
+        let Some(transfer) = request.transfer.as_deref() else { return Ended::default() };
+        let Some(half) = Half::of(transfer) else { return Ended::default() };
         let own = Other {
             serial: request.serial,
             pid: request.pid,
@@ -131,17 +134,18 @@ impl Halves {
             finished: request.finished,
         };
         let keys = keys(half, transfer, request);
-        let Some(other) = self.take(&keys, half, request) else {
+        let found = self.take(&keys, half, request);
+        let split = Split::new(half, transfer, &own, found.as_ref().map(|found| &found.own));
+        let earlier = found.map(|found| {
+            let split = Split::new(found.half, &found.transfer, &found.own, Some(&own));
+            (found.own.serial, Box::new(split))
+        });
+        if earlier.is_none() {
             for key in keys {
                 self.wait(key, Waiting { number: 0, half, transfer: transfer.clone(), own: own.clone() }, vitals);
             }
-            return (Some(Box::new(Split::new(half, transfer, &own, None))), None);
-        };
-        let earlier = Split::new(other.half, &other.transfer, &other.own, Some(&own));
-        (
-            Some(Box::new(Split::new(half, transfer, &own, Some(&other.own)))),
-            Some((other.own.serial, Box::new(earlier))),
-        )
+        }
+        Ended { split: Some(Box::new(split)), earlier }
     }
 
     fn take(&mut self, keys: &[Key], half: Half, request: &Request) -> Option<Waiting> {

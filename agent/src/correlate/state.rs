@@ -24,6 +24,7 @@ use crate::correlate::prices::Prices;
 use crate::correlate::redact::Rules;
 use crate::correlate::serving::Lineage;
 use crate::correlate::slo;
+use crate::correlate::split;
 use crate::correlate::split::Halves;
 use crate::correlate::split::Split;
 use crate::correlate::totals::Totals;
@@ -335,7 +336,7 @@ impl State {
         let engine = request.engine.and_then(|engine| self.engines.get(engine));
         let engine_sample = engine.and_then(|engine| engine.sample.clone());
         let engine_facts = engine.map(|engine| Arc::clone(&engine.facts));
-        let (split, earlier) = self.halves.ended(&request, &trace, &self.vitals);
+        let split::Ended { split, earlier } = self.halves.ended(&request, &trace, &self.vitals);
         let finished = Arc::new(Finished {
             request,
             trace,

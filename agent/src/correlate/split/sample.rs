@@ -11,19 +11,19 @@ use crate::ident::ProcessId;
 use crate::request::EngineRequest;
 
 /// What a request says of the other engine.
-pub(crate) fn transfer(half: Half, remote: Option<&str>, id: Option<&str>) -> Option<Box<Transfer>> {
+pub(crate) fn transfer(half: Half, remote: Option<&str>, id: Option<&str>) -> Transfer {
     let is = |it| Some(half == it);
-    Some(Box::new(Transfer {
+    Transfer {
         remote_prefill: is(Half::Decode),
         remote_decode: is(Half::Prefill),
         remote_request: remote.map(str::to_owned),
         id: id.map(str::to_owned),
         ..Transfer::default()
-    }))
+    }
 }
 
 /// A request of one engine that ran between two instants; seconds.
-pub(crate) fn request(serial: u64, engine: u32, (from, to): (u64, u64), transfer: Option<Box<Transfer>>) -> Request {
+pub(crate) fn request(serial: u64, engine: u32, (from, to): (u64, u64), transfer: Transfer) -> Request {
     let whole = streamed(serial);
     let named = |it: EngineRequest| EngineRequest { id: format!("cmpl-{serial}-0a"), ..it };
     Request {
@@ -31,7 +31,7 @@ pub(crate) fn request(serial: u64, engine: u32, (from, to): (u64, u64), transfer
         engine_requests: whole.engine_requests.into_iter().map(named).collect(),
         accepted: Some(MonoNs(from * 1_000_000_000)),
         finished: MonoNs(to * 1_000_000_000),
-        transfer,
+        transfer: Some(Box::new(transfer)),
         ..streamed(serial)
     }
 }

@@ -10,16 +10,19 @@ fn trace(serial: u64) -> Trace {
     Trace { trace_id: [last; 16], span_id: [last; 8], parent_span_id: None, sampled: true }
 }
 
+/// Its other half, and whose other half it was.
+type Found = (Option<u64>, Option<(u64, u64)>);
+
 /// Which other each request has found at its end, and which it gave to one that had ended before.
-fn found(requests: Vec<Request>) -> Vec<(Option<u64>, Option<(u64, u64)>)> {
+fn found(requests: Vec<Request>) -> Vec<Found> {
     let (mut halves, vitals) = (Halves::default(), Vitals::default());
     let other = |split: &Split| split.other.as_ref().map(|other| other.serial);
     requests
         .into_iter()
         .map(|request| {
-            let (own, earlier) = halves.ended(&request, &trace(request.serial), &vitals);
+            let Ended { split, earlier } = halves.ended(&request, &trace(request.serial), &vitals);
             let earlier = earlier.and_then(|(serial, split)| Some((serial, other(&split)?)));
-            (own.and_then(|split| other(&split)), earlier)
+            (split.and_then(|split| other(&split)), earlier)
         })
         .collect()
 }
@@ -32,7 +35,7 @@ fn halves_are_paired_where_one_names_the_other_and_nowhere_else() {
     let apart = (None, None);
     let first = |transfer| request(1, 10, (0, 1), transfer);
     let second = |transfer| request(2, 20, (2, 5), transfer);
-    for (why, one, other, expected) in [
+    for (why, one, other, expected) in vec![
         ("by id", first(transfer(prefill, None, None)), second(transfer(decode, names, None)), paired),
         ("by transfer", first(transfer(prefill, None, Some("t"))), second(transfer(decode, None, Some("t"))), paired),
         (
@@ -42,7 +45,7 @@ fn halves_are_paired_where_one_names_the_other_and_nowhere_else() {
             paired,
         ),
         ("another id", first(transfer(prefill, None, None)), second(transfer(decode, Some("cmpl-3-0a"), None)), apart),
-        ("one X-Request-Id", first(None), second(None), apart),
+        ("one X-Request-Id", first(Transfer::default()), second(Transfer::default()), apart),
         ("no id at all", first(transfer(prefill, None, None)), second(transfer(decode, None, None)), apart),
         ("the next turn", first(transfer(prefill, None, None)), second(transfer(prefill, names, None)), apart),
         ("two prefills", first(transfer(prefill, None, Some("t"))), second(transfer(prefill, None, Some("t"))), apart),
@@ -71,8 +74,8 @@ fn both_durations_and_the_handover_sum_to_the_whole() {
     let (mut halves, vitals) = (Halves::default(), Vitals::default());
     let [prefill, decode] = one();
     halves.ended(&prefill, &trace(1), &vitals);
-    let (own, earlier) = halves.ended(&decode, &trace(2), &vitals);
-    let (own, (serial, earlier)) = (own.unwrap(), earlier.unwrap());
+    let Ended { split, earlier } = halves.ended(&decode, &trace(2), &vitals);
+    let (own, (serial, earlier)) = (split.unwrap(), earlier.unwrap());
     assert_eq!((own.half, earlier.half, serial), (Half::Decode, Half::Prefill, 1));
     for split in [&own, &earlier] {
         let parts = [prefill.duration_ns(), split.handover_ns, decode.duration_ns()];
