@@ -94,3 +94,8 @@ fn tls_of_the_rust_front_end() -> anyhow::Result<()> {
     let case = Case { name: "rust-tls", environment, has_spans: false, counts_aborted: true, ..PLAIN };
     try_out(&Case { wire: Wire::Tls, share: "0.3", ..case })
 }
+
+#[test]
+fn data_parallel() -> anyhow::Result<()> {
+    try_out(&Case { name: "data-parallel", flags: &["--data-parallel-size", "2"], share: "0.1", ..PLAIN })
+}
