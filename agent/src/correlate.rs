@@ -29,6 +29,7 @@ pub use crate::stream::Exchange;
 pub use crate::stream::Load;
 pub use crate::stream::Operation;
 pub use crate::stream::Params;
+pub use crate::stream::Transfer;
 
 pub mod account;
 pub mod bounds;
@@ -48,6 +49,7 @@ pub mod redact;
 pub mod rolling;
 pub mod serving;
 pub mod slo;
+pub mod split;
 pub mod state;
 pub mod totals;
 pub mod trace;
@@ -110,6 +112,8 @@ pub struct Finished {
     pub place: Arc<Place>,
     /// Whether it was as it should be; `None` where no objective applies to it.
     pub verdict: Option<judge::Verdict>,
+    /// Which part of a request that two engines served it was; `None` where it says nothing of another engine.
+    pub split: Option<Box<split::Split>>,
     /// What was asked and answered in words, where that is captured: for the export alone, which no reader of a
     /// snapshot sees.
     pub content: Option<Box<content::Content>>,

@@ -294,8 +294,9 @@ fn serve(python: &Python, scratch: &Scratch, scenario: &str, (port, wire): (u16,
     command.args(["--scenario", &format!("standin/scenarios/{scenario}.json")]);
     command.arg("--truth").arg(scratch.file("truth.jsonl"));
     if wire == Wire::Tls {
-        certificate(scratch)?;
-        command.arg("--tls-cert").arg(scratch.file("cert.pem")).arg("--tls-key").arg(scratch.file("key.pem"));
+        let file = scratch.file("both.pem");
+        certificate(&file)?;
+        command.arg("--tls-cert").arg(&file).arg("--tls-key").arg(&file);
     }
     Ok(command)
 }
@@ -328,10 +329,11 @@ fn socket(scratch: &Scratch) -> PathBuf {
     scratch.file("engine.sock")
 }
 
-fn certificate(scratch: &Scratch) -> Result<()> {
+/// Makes a certificate that its own key has signed; both are in the file.
+pub fn certificate(file: &Path) -> Result<()> {
     let mut command = Command::new("openssl");
     command.args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]);
-    command.arg("-keyout").arg(scratch.file("key.pem")).arg("-out").arg(scratch.file("cert.pem"));
+    command.arg("-keyout").arg(file).arg("-out").arg(file);
     let output = command.output().context("openssl makes the certificate")?;
     ensure!(output.status.success(), "openssl: {}", String::from_utf8_lossy(&output.stderr));
     Ok(())

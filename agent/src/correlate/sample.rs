@@ -106,6 +106,7 @@ pub(crate) fn streamed(serial: u64) -> Request {
         finish_reasons: vec!["length".to_owned()],
         stream: Some(true),
         params: Params { temperature: Some(0.5), max_tokens: Some(5), ..Params::default() },
+        transfer: None,
         input_tokens: Some(12),
         cached_tokens: Some(4),
         output_tokens: Some(5),

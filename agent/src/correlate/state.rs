@@ -26,6 +26,9 @@ use crate::correlate::prices::Prices;
 use crate::correlate::redact::Rules;
 use crate::correlate::serving::Lineage;
 use crate::correlate::slo;
+use crate::correlate::split;
+use crate::correlate::split::Halves;
+use crate::correlate::split::Split;
 use crate::correlate::totals::Totals;
 use crate::correlate::trace;
 use crate::correlate::trace::Random;
@@ -123,6 +126,7 @@ impl Correlator {
             events: Events::default(),
             prices: settings.prices.clone(),
             users: Users::new(settings.users),
+            halves: Halves::default(),
             pending: VecDeque::new(),
             engines: Engines::default(),
             own: None,
@@ -332,6 +336,7 @@ struct State {
     events: Events,
     prices: Prices,
     users: Users,
+    halves: Halves,
     /// Requests of which it is not yet known what they used, in the order of their ends.
     pending: VecDeque<Pending>,
     engines: Engines,
@@ -380,6 +385,7 @@ impl State {
         let engine_sample = engine.and_then(|engine| engine.sample.clone());
         let engine_facts = engine.map(|engine| Arc::clone(&engine.facts));
         let place = self.places.of(request.pid);
+        let split::Ended { split, earlier } = self.halves.ended(&request, &trace, &self.vitals);
         let finished = Arc::new(Finished {
             request,
             trace,
@@ -393,11 +399,24 @@ impl State {
             engine_facts,
             place,
             verdict,
+            split,
             content: None,
         });
+        if let Some((serial, split)) = earlier {
+            self.keep_split(serial, split);
+        }
         self.kept.push_front(Arc::clone(&finished));
         self.kept.truncate(self.requests_kept);
         finished
+    }
+
+    /// Readers see of the half that ended first what only its other half has told.
+    fn keep_split(&mut self, serial: u64, split: Box<Split>) {
+        let kept = self.kept.iter_mut().find(|kept| kept.request.serial == serial);
+        if let Some(kept) = kept {
+            Arc::make_mut(kept).split = Some(split);
+            self.kept_view = Arc::default();
+        }
     }
 
     /// A new series beyond the cap goes to model `other`, of which there are few.

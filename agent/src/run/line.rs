@@ -133,13 +133,13 @@ impl Line {
 
 #[cfg(test)]
 mod tests {
-    use super::super::sample::PID;
-    use super::super::sample::record;
     use super::*;
     use crate::ident::EngineId;
     use crate::ident::EngineKind;
     use crate::ident::ProcessId;
     use crate::ident::Role;
+    use crate::run::sample::PID;
+    use crate::run::sample::record;
     use agent_ebpf::event::Kind;
 
     fn follows(start_ticks: u64) -> Attached {
