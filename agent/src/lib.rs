@@ -20,6 +20,7 @@ pub mod sys;
 pub mod vitals;
 
 pub mod attach;
+pub mod cluster;
 pub mod correlate;
 pub mod discover;
 pub mod engine;

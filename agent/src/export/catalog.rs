@@ -412,6 +412,15 @@ vitals! {
     "logs_sent", "Log records that the collector accepted.";
     "export_failures", "Export attempts that failed.";
     "probes_skipped", "Probes that could not be attached.";
+    "kubernetes_lists", "Times that the API server was asked for all pods of this node.";
+    "kubernetes_watches", "Watches of the pods of this node that were begun.";
+    "kubernetes_settings", "Times that the API server could not be asked, because of the settings.";
+    "kubernetes_unreachable", "Times that the API server did not answer.";
+    "kubernetes_refused", "Times that the API server answered with 401 or 403.";
+    "kubernetes_expired", "Times that the API server had forgotten the state from which a watch should go on.";
+    "kubernetes_failed", "Times that the API server answered with another status that is no success.";
+    "kubernetes_broken", "Answers of the API server that broke off or could not be read.";
+    "kubernetes_silent", "Watches that were given up because they said nothing.";
 }
 
 /// Every metric, in the order of the page.
