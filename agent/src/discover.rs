@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+pub mod cgroup;
 pub mod family;
 pub mod object;
 pub mod procfs;
