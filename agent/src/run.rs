@@ -3,7 +3,7 @@
 //! ```text
 //! keeper thread:  discover ─▶ attach ──roster──▶┐            hints ◀──────────────┐
 //! ring thread:                 ring ─▶ stream ─▶ request ──updates──▶ correlate task ─▶ otlp
-//! tasks:          gpu, engine ────────────────────────────────────▶ correlator ◀─ serve
+//! tasks:          gpu, engine, cluster ───────────────────────────▶ correlator ◀─ serve
 //! ```
 
 use crate::attach::Attach;
@@ -12,6 +12,7 @@ use crate::attach::object;
 use crate::attach::object::Way;
 use crate::clock::Clock;
 use crate::clock::System;
+use crate::cluster;
 use crate::config::Config;
 use crate::config::value::Level;
 use crate::correlate::Own;
@@ -158,6 +159,7 @@ async fn agent(config: Config, way: Way) -> anyhow::Result<()> {
     let mut tasks = JoinSet::new();
     tasks.spawn(side_gpu(config.clone(), Arc::clone(&clock), Arc::clone(&correlator)));
     tasks.spawn(side_engine(config.clone(), addresses, Arc::clone(&clock), Arc::clone(&correlator)));
+    tasks.spawn(side_cluster(config.kubernetes.clone(), Arc::clone(&clock), Arc::clone(&vitals), Arc::clone(&correlator)));
     tasks.spawn(own(Arc::clone(&correlator)));
     tasks.spawn(service::tell(Arc::clone(&clock), Arc::clone(&ready), pulse));
     tasks.spawn(tell::watch(Arc::clone(&clock), Arc::clone(&correlator), exporter.logs()));
@@ -254,6 +256,18 @@ async fn side_engine(
         return;
     }
     engine::run(config.scrape.settings(), targets, clock, move |outcome| correlator.engine(outcome)).await;
+}
+
+async fn side_cluster(
+    config: Result<cluster::Config, String>,
+    clock: Arc<dyn Clock>,
+    vitals: Arc<Vitals>,
+    correlator: Arc<Correlator>,
+) {
+    match config {
+        Ok(config) => cluster::run(config, clock, vitals, move |state| correlator.cluster(state)).await,
+        Err(why) => correlator.cluster(cluster::State::Off { why }),
+    }
 }
 
 #[expect(clippy::infinite_loop, reason = "ends with the task set that holds it")]

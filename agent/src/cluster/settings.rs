@@ -1,4 +1,4 @@
-//! What the operator sets and what lies around in; where the API server is and what is asked of it out.
+//! Where the API server is and what is asked of it.
 
 use crate::cluster::labels::List;
 use std::path::PathBuf;
