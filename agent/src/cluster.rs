@@ -39,8 +39,8 @@ pub struct Pod {
     pub labels: BTreeMap<String, String>,
     /// What it belongs to, the nearest first.
     pub owners: Vec<Owner>,
-    /// Its place in a LeaderWorkerSet.
-    pub place: Option<Place>,
+    /// Its part in a LeaderWorkerSet.
+    pub member: Option<Member>,
     /// Its containers.
     #[serde(skip)]
     pub containers: Vec<Container>,
@@ -49,9 +49,9 @@ pub struct Pod {
     pub mirror: Option<String>,
 }
 
-/// A place in a LeaderWorkerSet.
+/// A part in a LeaderWorkerSet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Place {
+pub struct Member {
     /// Which group of pods.
     pub group: u32,
     /// Which pod of it; 0 is the leader.

@@ -405,10 +405,7 @@ fn api_key(file: Option<PathBuf>, around: &Around<'_>) -> Result<Option<Secret>,
 }
 
 /// How the API server is asked, or in one sentence why it is not.
-fn kubernetes(
-    settings: partial::Kubernetes,
-    around: &Around<'_>,
-) -> Result<Result<cluster::Config, String>, Error> {
+fn kubernetes(settings: partial::Kubernetes, around: &Around<'_>) -> Result<Result<cluster::Config, String>, Error> {
     let partial::Kubernetes { enabled, node, cluster: _, labels, kubeconfig } = settings;
     let account = || {
         let server = (around.env)(cluster::settings::SERVER).is_some_and(|server| !server.is_empty());

@@ -10,6 +10,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 // The words that a snapshot is made of, so that its readers need this room only.
+pub use crate::cluster::Asked;
+pub use crate::cluster::Identity;
+pub use crate::cluster::State as Cluster;
+pub use crate::discover::cgroup::Place;
+pub use crate::discover::cgroup::Runtime;
 pub use crate::engine::Facts;
 pub use crate::engine::Sample;
 pub use crate::gpu::Activity;
@@ -40,6 +45,7 @@ pub mod events;
 pub mod fate;
 pub mod judge;
 pub mod labels;
+pub mod places;
 pub mod prices;
 pub mod redact;
 pub mod rolling;
@@ -51,6 +57,7 @@ pub mod trace;
 pub mod users;
 pub mod usual;
 pub mod wedged;
+pub mod who;
 pub mod window;
 
 #[cfg(test)]
@@ -103,6 +110,10 @@ pub struct Finished {
     pub engine_sample: Option<Arc<Sample>>,
     /// What is known of its engine beside.
     pub engine_facts: Option<Arc<Facts>>,
+    /// The container, pod and unit of the process that served it.
+    pub place: Arc<Place>,
+    /// Who that is in the cluster, as it was known when the request ended.
+    pub who: who::Who,
     /// Whether it was as it should be; `None` where no objective applies to it.
     pub verdict: Option<judge::Verdict>,
     /// What was asked and answered in words, where that is captured: for the export alone, which no reader of a
@@ -138,6 +149,8 @@ pub struct TargetView {
     pub skipped: Vec<String>,
     /// HTTP requests in flight.
     pub in_flight: u32,
+    /// Its container, pod and unit.
+    pub place: Place,
 }
 
 /// An engine core as the outside sees it.
@@ -193,6 +206,10 @@ pub struct Snapshot {
     pub gpus: Gpus,
     /// What stands above the processes on them.
     pub lineage: Arc<serving::Lineage>,
+    /// The containers, pods and units of traced processes and of those on GPUs, now or lately.
+    pub places: Arc<BTreeMap<Pid, Arc<Place>>>,
+    /// The pods of this node.
+    pub cluster: Cluster,
     /// Engines that were asked about themselves.
     pub engines: Vec<engines::EngineView>,
     /// Finished requests, newest first, bounded.
@@ -222,6 +239,14 @@ impl Snapshot {
         let known: BTreeMap<Pid, Pid> = engines.chain(roots).collect();
         let line = std::iter::once(pid).chain(self.lineage.get(&pid).into_iter().flatten().copied());
         line.into_iter().find_map(|pid| known.get(&pid)).map(Pid::to_string)
+    }
+
+    /// Who an engine is in the cluster: the first of its processes of which that is known.
+    pub fn who(&self, engine: EngineId) -> who::Who {
+        let targets = self.targets.iter().filter(|target| target.engine == engine);
+        let mut all = targets.map(|target| who::who(&self.cluster, &target.place));
+        let first = all.next().unwrap_or(Err("not_traced"));
+        if first.is_ok() { first } else { all.find(Result::is_ok).unwrap_or(first) }
     }
 
     /// Requests recorded and complete, of those that are recorded or were seen and are no longer in

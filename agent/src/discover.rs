@@ -14,6 +14,7 @@ pub mod family;
 pub mod object;
 pub mod procfs;
 
+use cgroup::Place;
 use family::Member;
 use family::Process;
 
@@ -34,6 +35,8 @@ pub struct Target {
     pub closes: Closes,
     /// Whether it ran already when discovery first looked.
     pub late: bool,
+    /// Its container, pod and unit.
+    pub place: Place,
 }
 
 impl Target {
@@ -158,7 +161,11 @@ impl Discover {
         for (pid, member) in cores.into_iter().chain(frontends) {
             let Some(process) = processes.get(&pid) else { continue };
             let (objects, closes) = object::of(process);
-            let late = self.targets.get(&pid).map_or(late, |known| known.late);
+            let known = self.targets.get(&pid);
+            let late = known.map_or(late, |known| known.late);
+            // A runtime may move a process into its group after it has made it.
+            let place = known.map(|known| known.place.clone()).filter(|place| !place.is_unknown());
+            let place = place.unwrap_or_else(|| procfs::place(pid));
             let target = Target {
                 process: process.id,
                 engine: member.engine,
@@ -167,6 +174,7 @@ impl Discover {
                 objects,
                 closes,
                 late,
+                place,
             };
             if self.targets.get(&pid) != Some(&target) {
                 self.targets.insert(pid, target.clone());

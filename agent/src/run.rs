@@ -159,7 +159,12 @@ async fn agent(config: Config, way: Way) -> anyhow::Result<()> {
     let mut tasks = JoinSet::new();
     tasks.spawn(side_gpu(config.clone(), Arc::clone(&clock), Arc::clone(&correlator)));
     tasks.spawn(side_engine(config.clone(), addresses, Arc::clone(&clock), Arc::clone(&correlator)));
-    tasks.spawn(side_cluster(config.kubernetes.clone(), Arc::clone(&clock), Arc::clone(&vitals), Arc::clone(&correlator)));
+    tasks.spawn(side_cluster(
+        config.kubernetes.clone(),
+        Arc::clone(&clock),
+        Arc::clone(&vitals),
+        Arc::clone(&correlator),
+    ));
     tasks.spawn(own(Arc::clone(&correlator)));
     tasks.spawn(service::tell(Arc::clone(&clock), Arc::clone(&ready), pulse));
     tasks.spawn(tell::watch(Arc::clone(&clock), Arc::clone(&correlator), exporter.logs()));
@@ -237,6 +242,9 @@ async fn side_gpu(config: Config, clock: Arc<dyn Clock>, correlator: Arc<Correla
         if let gpu::State::Present { gpus, .. } = &state {
             let pids: BTreeSet<Pid> = gpus.iter().flat_map(|gpu| &gpu.processes).map(|process| process.pid).collect();
             if !pids.iter().eq(lineage.keys()) {
+                for pid in &pids {
+                    correlator.placed(*pid, procfs::place(*pid));
+                }
                 lineage = pids.into_iter().map(|pid| (pid, procfs::lineage(pid))).collect();
                 correlator.lineage(lineage.clone());
             }

@@ -18,7 +18,7 @@ const ROOMS: [(&str, &[&str]); 21] = [
     ("gpu", &["discover", "clock", "ident", "vitals"]),
     ("engine", &["clock", "ident", "vitals", "sys"]),
     ("cluster", &["clock", "ident", "vitals"]),
-    ("correlate", &["request", "stream", "gpu", "engine", "cluster", "clock", "ident", "vitals"]),
+    ("correlate", &["request", "stream", "gpu", "engine", "cluster", "discover", "clock", "ident", "vitals"]),
     ("export", &["correlate", "clock", "ident", "vitals"]),
     ("kit", &["export", "correlate"]),
     ("ui", &["correlate", "clock", "ident", "vitals"]),

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::discover::ObjectKind;
+use crate::discover::cgroup::Place;
 use std::sync::Arc;
 use std::sync::Mutex;
 
@@ -57,6 +58,7 @@ fn target(pid: u32, start_ticks: u64, role: Role) -> Target {
         role,
         objects: BTreeSet::from([file]),
         closes: Closes::ByClose,
+        place: Place::default(),
         late: false,
     }
 }

@@ -41,7 +41,8 @@ pub async fn run(config: Config, clock: Arc<dyn Clock>, vitals: Arc<Vitals>, sin
     loop {
         let error = follower.session().await;
         follower.failed(&error);
-        tokio::time::sleep(follower.pause(rand::rng().random())).await;
+        let pause = follower.pause(rand::rng().random());
+        tokio::time::sleep(pause).await;
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::cluster::Container;
 use crate::cluster::Image;
-use crate::cluster::Place;
+use crate::cluster::Member;
 use crate::cluster::Pod;
 use crate::cluster::labels::List;
 use crate::cluster::owner;
@@ -105,9 +105,9 @@ impl Object {
         let references = metadata.owner_references.unwrap_or_default();
         let owners = owner::chain(&references, &labels, created.map(jiff::Timestamp::as_second));
         let number = |label: &str| labels.get(label)?.parse().ok();
-        let place = number("leaderworkerset.sigs.k8s.io/group-index")
+        let member = number("leaderworkerset.sigs.k8s.io/group-index")
             .zip(number("leaderworkerset.sigs.k8s.io/worker-index"))
-            .map(|(group, worker)| Place { group, worker });
+            .map(|(group, worker)| Member { group, worker });
         let containers = containers(&spec, status);
         Pod {
             uid: metadata.uid,
@@ -115,7 +115,7 @@ impl Object {
             namespace: metadata.namespace,
             node: spec.node_name,
             owners,
-            place,
+            member,
             containers,
             labels: list.keep(labels),
             mirror: metadata.annotations.and_then(|mut all| all.remove(MIRROR)),

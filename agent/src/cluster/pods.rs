@@ -149,7 +149,7 @@ mod tests {
             node: None,
             labels: BTreeMap::new(),
             owners: Vec::new(),
-            place: None,
+            member: None,
             containers: vec![Container { name: "main".to_owned(), ids, image: Image::default() }],
             mirror: None,
         }
@@ -160,17 +160,13 @@ mod tests {
         Some((found.pod.name.clone(), found.container.is_some()))
     }
 
-    fn found(name: &str, container: bool) -> Option<(String, bool)> {
-        Some((name.to_owned(), container))
-    }
-
     #[test]
     fn a_container_wins_over_a_pod_and_a_pod_is_better_than_nothing() {
         let mut store = Store::default();
         store.replace(vec![pod("a", &["1", "0"]), pod("b", &[])], NOW);
-        assert_eq!(name(&store, "1", "b"), found("pod-a", true));
-        assert_eq!(name(&store, "0", "x"), found("pod-a", true), "the container before a restart");
-        assert_eq!(name(&store, "9", "b"), found("pod-b", false));
+        assert_eq!(name(&store, "1", "b"), Some(("pod-a".to_owned(), true)));
+        assert_eq!(name(&store, "0", "x"), Some(("pod-a".to_owned(), true)), "the container before a restart");
+        assert_eq!(name(&store, "9", "b"), Some(("pod-b".to_owned(), false)));
         assert_eq!(name(&store, "9", "x"), None);
     }
 
@@ -178,7 +174,7 @@ mod tests {
     fn a_static_pod_is_found_by_the_id_that_the_kubelet_gives_it() {
         let mut store = Store::default();
         store.put(Pod { mirror: Some("hash".to_owned()), ..pod("a", &[]) });
-        assert_eq!(name(&store, "", "hash"), found("pod-a", false));
+        assert_eq!(name(&store, "", "hash"), Some(("pod-a".to_owned(), false)));
     }
 
     #[test]
@@ -203,7 +199,7 @@ mod tests {
         store.put(pod("a", &["1"]));
         store.delete(pod("a", &["1"]), NOW);
         store.put(pod("a", &["2"]));
-        assert_eq!((name(&store, "1", ""), name(&store, "2", "")), (None, found("pod-a", true)));
+        assert_eq!((name(&store, "1", ""), name(&store, "2", "")), (None, Some(("pod-a".to_owned(), true))));
     }
 
     #[test]

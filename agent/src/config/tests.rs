@@ -153,7 +153,10 @@ fn the_file_sets_everything() {
     assert!(config.scrape.api_key.is_some());
     assert_eq!((config.discover_interval, config.log.as_str()), (Duration::from_secs(3), "debug"));
     let kubernetes = config.kubernetes.unwrap();
-    assert_eq!((kubernetes.node.as_str(), kubernetes.labels.0), ("gpu-1", vec!["model".to_owned(), "team/*".to_owned()]));
+    assert_eq!(
+        (kubernetes.node.as_str(), kubernetes.labels.0),
+        ("gpu-1", vec!["model".to_owned(), "team/*".to_owned()])
+    );
     assert_eq!(kubernetes.kubeconfig.as_deref(), Some(Path::new("/etc/kubernetes/kubelet.conf")));
 }
 

@@ -2,6 +2,7 @@
 
 use crate::clock::Anchor;
 use crate::clock::MonoNs;
+use crate::cluster;
 use crate::correlate::CoreView;
 use crate::correlate::Finished;
 use crate::correlate::OTHER;
@@ -20,6 +21,7 @@ use crate::correlate::events::Events;
 use crate::correlate::events::What;
 use crate::correlate::judge::Judge;
 use crate::correlate::labels;
+use crate::correlate::places::Places;
 use crate::correlate::prices::Prices;
 use crate::correlate::redact::Rules;
 use crate::correlate::serving::Lineage;
@@ -30,6 +32,8 @@ use crate::correlate::trace::Random;
 use crate::correlate::users::Users;
 use crate::correlate::wedged;
 use crate::correlate::wedged::Change;
+use crate::correlate::who::who;
+use crate::discover::cgroup::Place;
 use crate::engine;
 use crate::gpu;
 use crate::ident::EngineId;
@@ -109,6 +113,8 @@ impl Correlator {
             kept_view: Arc::default(),
             in_flight: BTreeMap::new(),
             targets: Vec::new(),
+            places: Places::default(),
+            cluster: cluster::State::default(),
             cores: BTreeMap::new(),
             judge: Judge::new(settings.objectives.clone()),
             watch: wedged::Watch::default(),
@@ -197,6 +203,19 @@ impl Correlator {
         state.targets = targets;
     }
 
+    /// What is known of the pods of this node.
+    pub fn cluster(&self, cluster: cluster::State) {
+        self.lock().cluster = cluster;
+    }
+
+    /// Where a process runs. Of one that is to be traced it must be told before anything of it is seen.
+    pub fn placed(&self, pid: Pid, place: Place) {
+        let state = &mut *self.lock();
+        let (targets, lineage) = (&state.targets, state.devices.lineage());
+        let needed = |pid| lineage.contains_key(&pid) || targets.iter().any(|target| target.pid == pid);
+        state.places.set(pid, place, needed);
+    }
+
     /// Engine cores that have been silent for so long that their processes are worth a look.
     pub fn suspects(&self, now: MonoNs) -> Vec<Pid> {
         let state = self.lock();
@@ -275,6 +294,8 @@ struct State {
     kept_view: Arc<Vec<Arc<Finished>>>,
     in_flight: BTreeMap<Pid, u32>,
     targets: Vec<TargetView>,
+    places: Places,
+    cluster: cluster::State,
     cores: BTreeMap<Pid, CoreView>,
     judge: Judge,
     watch: wedged::Watch,
@@ -331,6 +352,8 @@ impl State {
         let engine = request.engine.and_then(|engine| self.engines.get(engine));
         let engine_sample = engine.and_then(|engine| engine.sample.clone());
         let engine_facts = engine.map(|engine| Arc::clone(&engine.facts));
+        let place = self.places.of(request.pid);
+        let who = who(&self.cluster, &place);
         let finished = Arc::new(Finished {
             request,
             trace,
@@ -342,6 +365,8 @@ impl State {
             token_dollars,
             engine_sample,
             engine_facts,
+            place,
+            who,
             verdict,
             content: None,
         });
@@ -427,6 +452,8 @@ impl State {
             slo: self.judge.rolling().windows(now.mono),
             gpus: self.devices.latest().clone(),
             lineage: self.devices.lineage(),
+            places: self.places.all(),
+            cluster: self.cluster.clone(),
             engines: self.engines.views(),
             requests: Arc::clone(&self.kept_view),
             requests_kept: self.requests_kept,

@@ -1,5 +1,7 @@
 //! /proc in, plain values out. A process that leaves while it is read is one that is not there.
 
+use super::cgroup;
+use super::cgroup::Place;
 use super::family::Process;
 use crate::ident::Pid;
 use crate::ident::ProcessId;
@@ -93,6 +95,12 @@ pub fn listeners(pid: Pid) -> BTreeSet<SocketAddr> {
         .filter(|entry| entry.state == TcpState::Listen && sockets.contains(&entry.inode))
         .map(|entry| entry.local_address)
         .collect()
+}
+
+/// The container, pod and unit of a process, by its control groups.
+pub fn place(pid: Pid) -> Place {
+    std::fs::read_to_string(format!("/proc/{pid}/cgroup"))
+        .map_or_else(|_| Place::default(), |text| cgroup::place(&text))
 }
 
 /// Whether a process is in another network namespace than this one; `None` where that cannot be read.

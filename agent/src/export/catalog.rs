@@ -112,6 +112,24 @@ const CALL: Label = label("call", "tachograph.gpu.call");
 const GI: Label = label("gi", "tachograph.gpu.mig.gpu_instance");
 const CI: Label = label("ci", "tachograph.gpu.mig.compute_instance");
 
+const PLACE: &[Label] = &[
+    ENGINE,
+    PID,
+    label("role", "tachograph.process.role"),
+    label("container_id", "container.id"),
+    label("container_runtime", "container.runtime.name"),
+    label("pod_uid", "k8s.pod.uid"),
+    label("unit", "tachograph.systemd.unit"),
+];
+const WHO: &[Label] = &[
+    ENGINE,
+    label("k8s_namespace_name", "k8s.namespace.name"),
+    label("k8s_pod_name", "k8s.pod.name"),
+    label("k8s_pod_uid", "k8s.pod.uid"),
+    label("k8s_container_name", "k8s.container.name"),
+    label("owner_kind", "tachograph.k8s.owner.kind"),
+    label("owner_name", "tachograph.k8s.owner.name"),
+];
 const SERIES: &[Label] = &[OPERATION, PROVIDER, MODEL];
 const SERIES_ERROR: &[Label] = &[OPERATION, PROVIDER, MODEL, ERROR];
 const PROCESS: &[Label] = &[ENGINE, PID];
@@ -211,6 +229,14 @@ metrics! {
     SCRAPE_CHECKS = Counter "tachograph_engine_scrape_checks_total" "tachograph.engine.scrape.checks" NUMBER
         &[ENGINE, WHAT, label("result", "tachograph.check.result")],
         "Comparisons of the engine's own metrics with its messages, which win: agreed, disagreed.";
+    PROCESS_INFO = Gauge "tachograph_process_info" "tachograph.process.info" NUMBER PLACE,
+        "Always 1; where a traced process or one on a GPU runs stands in the labels: container, pod and unit, by its control groups.";
+    ENGINE_KUBERNETES = Gauge "tachograph_engine_kubernetes_info" "tachograph.engine.kubernetes.info" NUMBER WHO,
+        "Always 1, for each engine whose pod is known; the pod, its container and the outermost of its owners stand in the labels.";
+    KUBERNETES_PODS = Gauge "tachograph_kubernetes_pods" "tachograph.kubernetes.pods" NUMBER &[],
+        "Pods of this node, as the API server last said.";
+    KUBERNETES_AGE = Gauge "tachograph_kubernetes_age_seconds" "tachograph.kubernetes.age" SECONDS &[],
+        "Since the pods of this node were last known to be all: a list, an event or a bookmark, of which an API server sends one about every minute.";
     MODEL_INFO = Gauge "tachograph_model_info" "tachograph.model.info" NUMBER
         &[ENGINE, label("model", "tachograph.model.name"), label("root", "tachograph.model.root"),
           label("lora_base", "tachograph.model.lora_base"), label("revision", "tachograph.model.revision"),

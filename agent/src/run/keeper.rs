@@ -6,6 +6,7 @@ use crate::clock::Clock as _;
 use crate::clock::System;
 use crate::correlate::TargetView;
 use crate::correlate::state::Correlator;
+use crate::discover::Change;
 use crate::discover::Discover;
 use crate::engine::scrape;
 use crate::run::engines;
@@ -69,6 +70,9 @@ impl Keeper {
         let changes = self.discover.pass();
         let changed = !changes.is_empty();
         for change in changes {
+            if let Change::Appeared(target) = &change {
+                self.correlator.placed(target.process.pid, target.place.clone());
+            }
             let roster = &self.roster;
             self.attach.apply(change, &self.vitals, &mut |attached| {
                 if roster.send(attached).is_err() {
@@ -100,5 +104,6 @@ fn view(attachment: &crate::attach::Attachment) -> TargetView {
         attached: attachment.attached.iter().cloned().collect(),
         skipped: attachment.skipped.iter().map(|skip| format!("{}: {}", skip.what, skip.why)).collect(),
         in_flight: 0,
+        place: target.place.clone(),
     }
 }
