@@ -153,7 +153,7 @@ impl ApiServer {
         });
     }
 
-    /// The next requests are refused, one with each status.
+    /// The next requests are refused, one with each status; 200 is an answer.
     pub fn refuse(&self, statuses: &[u16]) {
         self.shared.change(|state| state.refusals.extend(statuses));
     }
@@ -207,6 +207,32 @@ impl ApiServer {
     }
 }
 
+/// A pod of a Deployment, on a node, with one container that runs.
+pub fn pod(uid: &str, node: &str, container: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {
+            "uid": uid, "name": format!("vllm-6c5f9b-{uid}"), "namespace": "serving",
+            "creationTimestamp": "2026-01-01T00:00:00Z",
+            "labels": { "app.kubernetes.io/name": "vllm", "pod-template-hash": "6c5f9b", "secret": "no" },
+            "ownerReferences": [{
+                "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "vllm-6c5f9b", "uid": "rs",
+                "controller": true, "blockOwnerDeletion": true,
+            }],
+        },
+        "spec": { "nodeName": node, "containers": [{ "name": "server", "image": "vllm/vllm-openai:v0.32.0" }] },
+        "status": {
+            "phase": "Running",
+            "containerStatuses": [{
+                "name": "server", "image": "docker.io/vllm/vllm-openai:v0.32.0",
+                "imageID": "docker.io/vllm/vllm-openai@sha256:abcd",
+                "containerID": format!("containerd://{container}"), "ready": true, "started": true, "restartCount": 0,
+                "state": { "running": { "startedAt": "2026-01-01T00:00:01Z" } }, "lastState": {},
+            }],
+        },
+    })
+}
+
 /// One request a connection, which is then closed, as any server may.
 fn serve(stream: &TcpStream, shared: &Shared) -> Result<()> {
     let mut reader = BufReader::new(stream);
@@ -228,7 +254,7 @@ fn serve(stream: &TcpStream, shared: &Shared) -> Result<()> {
     let refusal = shared.change(|state| {
         state.asked.push(target);
         state.open.push(open);
-        (!state.refusals.is_empty()).then(|| state.refusals.remove(0))
+        (!state.refusals.is_empty()).then(|| state.refusals.remove(0)).filter(|status| *status != 200)
     });
     let verb = if query.contains_key("watch") { "watch" } else { "list" };
     match refusal {

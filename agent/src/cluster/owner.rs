@@ -34,6 +34,18 @@ pub enum By {
     ScheduledMinute,
 }
 
+impl By {
+    /// As JSON has it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Reference => "reference",
+            Self::Label => "label",
+            Self::PodTemplateHash => "pod_template_hash",
+            Self::ScheduledMinute => "scheduled_minute",
+        }
+    }
+}
+
 /// An owner reference.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Reference {
@@ -100,8 +112,8 @@ mod tests {
             .collect();
         let labels = labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         let chain = chain(&references, &labels, Some(CREATED));
-        let word = |by| serde_json::to_value(by).unwrap().as_str().unwrap().to_owned();
-        let owners = chain.iter().map(|owner| format!("{} {} {}", owner.kind, owner.name, word(owner.by)));
+        assert!(chain.iter().all(|owner| serde_json::to_value(owner.by).unwrap() == owner.by.name()));
+        let owners = chain.iter().map(|owner| format!("{} {} {}", owner.kind, owner.name, owner.by.name()));
         owners.collect::<Vec<_>>().join(", ")
     }
 

@@ -146,6 +146,7 @@ impl Attributes {
         if let Some(owner) = pod.owners.last() {
             self.put("tachograph.k8s.owner.kind", &owner.kind);
             self.put("tachograph.k8s.owner.name", &owner.name);
+            self.put("tachograph.k8s.owner.by", owner.by.name());
         }
         if let Some(member) = pod.member {
             self.put("tachograph.k8s.leaderworkerset.group_index", member.group);
