@@ -80,6 +80,17 @@ pub struct Object {
     pub path: PathBuf,
     /// The path as the process names it.
     pub name: String,
+    /// Which file it is, whatever its name becomes.
+    pub file: FileId,
+}
+
+/// A file for good, as the table of mappings tells it: a name may come to stand for another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct FileId {
+    /// Major and minor number of its device.
+    pub device: (i32, i32),
+    /// Its inode there.
+    pub inode: u64,
 }
 
 /// A change in what matters.

@@ -21,6 +21,7 @@ pub mod apiserver;
 pub mod collector;
 pub mod compare;
 pub mod confusion;
+pub mod container;
 pub mod energy;
 pub mod experiment;
 pub mod gate;

@@ -22,6 +22,7 @@ pub(crate) fn plain() -> Result<()> {
     let standin = setup::standin()?;
     let nvml = setup::nvml()?;
     setup::systemd()?;
+    setup::containers()?;
     let stack = stack::environment()?;
     let agent = agent::build(Profile::Release)?;
 
