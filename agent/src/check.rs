@@ -5,6 +5,7 @@ use crate::attach::object::Way;
 use crate::attach::plan;
 use crate::clock::Clock;
 use crate::clock::System;
+use crate::cluster;
 use crate::config::Config;
 use crate::discover;
 use crate::discover::Change;
@@ -111,6 +112,7 @@ fn findings(config: &Config, way: Way) -> Vec<Finding> {
     findings.extend(found);
     let (found, gpus) = gpus(config);
     findings.push(found);
+    findings.push(kubernetes(config));
     findings.push(series(config, budget::Load { models: 1, engines: engines.max(1), gpus }));
     findings
 }
@@ -260,6 +262,26 @@ fn target(target: &discover::Target) -> Finding {
     let state = if skips.is_empty() { State::Ok } else { State::Degraded };
     let remedy = (!skips.is_empty()).then(|| format!("not probed: {}", skips.join("; ")));
     Finding { name: "targets", state, what, remedy }
+}
+
+/// Who is asked for the pods of this node.
+fn kubernetes(config: &Config) -> Finding {
+    const NAME: &str = "kubernetes";
+    let config = match &config.kubernetes {
+        Ok(config) => config,
+        Err(why) => return found(NAME, State::Ok, format!("not asked: {why}"), None),
+    };
+    match cluster::once(config) {
+        Ok(0) => {
+            let remedy = Some("set kubernetes.node to the name that this node has in the cluster");
+            found(NAME, State::Degraded, format!("no pod is on a node named {}", config.node), remedy)
+        }
+        Ok(pods) => found(NAME, State::Ok, format!("{pods} pods on node {}", config.node), None),
+        Err(error) => {
+            let remedy = error.remedy().unwrap_or("containers are told by their ids only, until it answers");
+            found(NAME, State::Degraded, error.to_string(), Some(remedy))
+        }
+    }
 }
 
 /// And how many there are.

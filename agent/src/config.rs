@@ -5,8 +5,10 @@
 //! that over the default. A variable that is not ours is no error, even with our prefix: an orchestrator
 //! sets `TACHOGRAPH_SERVICE_HOST` and the like for a service of this name.
 
+use crate::cluster;
 use crate::config::partial::Partial;
 use crate::config::value::Level;
+use crate::config::value::Switch;
 use crate::config::value::TargetRule;
 use crate::correlate;
 use crate::correlate::redact::Rules;
@@ -226,6 +228,8 @@ pub struct Config {
     pub nvml: gpu::nvml::Config,
     /// The engines' own metrics.
     pub scrape: Scrape,
+    /// How the API server of the cluster is asked, or why it is not.
+    pub kubernetes: Result<cluster::Config, String>,
     /// Between two passes over `/proc`.
     pub discover_interval: Duration,
     /// Which log lines are written, in the syntax of `tracing`'s filters.
@@ -311,12 +315,21 @@ impl Config {
         let traces = sources.endpoint(otlp::Signal::Traces)?;
         let metrics = sources.endpoint(otlp::Signal::Metrics)?;
         let logs = sources.endpoint(otlp::Signal::Logs)?;
-        let resource = sources.resource(&around.host)?;
+        let mut resource = sources.resource(&around.host)?;
         let all = above.or(file);
         let level = all.level.unwrap_or(Level::Full);
         let (content, redact) = content(all.content, level)?;
         let correlate = correlate::state::Settings::default();
         let goals = all.slo.goals();
+        let cluster_name = all.kubernetes.cluster.clone();
+        let kubernetes = kubernetes(all.kubernetes, around)?;
+        let node = kubernetes.as_ref().ok().map(|config| config.node.clone());
+        for (key, value) in [("k8s.node.name", node), ("k8s.cluster.name", cluster_name)] {
+            // What OTEL_RESOURCE_ATTRIBUTES says stands.
+            if let Some(value) = value.filter(|_| resource.iter().all(|(known, _)| known != key)) {
+                resource.push((key.to_owned(), value));
+            }
+        }
         Ok(Self {
             listen: all.listen.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 9478))),
             serve: door(all.serve)?,
@@ -364,6 +377,7 @@ impl Config {
                 api_key: api_key(all.scrape.api_key_file, around)?,
                 network_namespaces: all.scrape.network_namespaces.unwrap_or(false),
             },
+            kubernetes,
             discover_interval: value::duration(all.discover.interval_seconds, Duration::from_secs(5)),
             log: log(all.log)?,
         })
@@ -438,6 +452,31 @@ fn api_key(file: Option<PathBuf>, around: &Around<'_>) -> Result<Option<Secret>,
         None => (around.env)(API_KEY),
     };
     Ok(written.map(|key| key.trim().to_owned()).filter(|key| !key.is_empty()).map(Secret))
+}
+
+/// How the API server is asked, or in one sentence why it is not.
+fn kubernetes(settings: partial::Kubernetes, around: &Around<'_>) -> Result<Result<cluster::Config, String>, Error> {
+    let partial::Kubernetes { enabled, node, cluster: _, labels, kubeconfig } = settings;
+    let account = || {
+        let server = (around.env)(cluster::settings::SERVER).is_some_and(|server| !server.is_empty());
+        server && (around.read)(Path::new(cluster::settings::TOKEN)).is_ok()
+    };
+    match enabled.unwrap_or(Switch::Auto) {
+        Switch::False => return Ok(Err("kubernetes.enabled is false".to_owned())),
+        Switch::Auto if kubeconfig.is_none() && !account() => {
+            return Ok(Err("there is neither a service account of a pod here nor a kubernetes.kubeconfig".to_owned()));
+        }
+        Switch::Auto | Switch::True => {}
+    }
+    let node = node.unwrap_or_else(|| around.host.to_lowercase());
+    // It stands in a selector, where other characters would mean something.
+    if node.is_empty() || !node.chars().all(|it| matches!(it, 'a'..='z' | '0'..='9' | '-' | '.')) {
+        let what = format!("`{node}` is no name of a node: lower case letters, digits, `-` and `.`");
+        return Err(Error::Setting { key: "kubernetes.node", what });
+    }
+    let labels = labels.map(|labels| labels.into_iter().filter(|label| !label.is_empty()).collect());
+    let labels = labels.map_or_else(cluster::labels::List::default, cluster::labels::List);
+    Ok(Ok(cluster::Config::new(node, labels, kubeconfig)))
 }
 
 /// The variables of all flags, read by the rules of the flags.

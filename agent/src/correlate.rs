@@ -10,6 +10,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 // The words that a snapshot is made of, so that its readers need this room only.
+pub use crate::cluster::Asked;
+pub use crate::cluster::Identity;
+pub use crate::cluster::State as Cluster;
 pub use crate::discover::cgroup::Place;
 pub use crate::discover::cgroup::Runtime;
 pub use crate::engine::Facts;
@@ -56,6 +59,7 @@ pub mod trace;
 pub mod users;
 pub mod usual;
 pub mod wedged;
+pub mod who;
 pub mod window;
 
 #[cfg(test)]
@@ -110,6 +114,8 @@ pub struct Finished {
     pub engine_facts: Option<Arc<Facts>>,
     /// The container, pod and unit of the process that served it.
     pub place: Arc<Place>,
+    /// Who that is in the cluster, as it was known when the request ended.
+    pub who: who::Who,
     /// Whether it was as it should be; `None` where no objective applies to it.
     pub verdict: Option<judge::Verdict>,
     /// Which part of a request that two engines served it was; `None` where it says nothing of another engine.
@@ -226,6 +232,8 @@ pub struct Snapshot {
     pub lineage: Arc<serving::Lineage>,
     /// The containers, pods and units of traced processes and of those on GPUs, now or lately.
     pub places: Arc<BTreeMap<Pid, Arc<Place>>>,
+    /// The pods of this node.
+    pub cluster: Cluster,
     /// Engines that were asked about themselves.
     pub engines: Vec<engines::EngineView>,
     /// Finished requests, newest first, bounded.
@@ -255,6 +263,14 @@ impl Snapshot {
             known.find(|(part, root)| *part == pid || *root == pid).map(|(_, root)| root.to_string())
         };
         std::iter::once(pid).chain(self.lineage.get(&pid).into_iter().flatten().copied()).find_map(engine)
+    }
+
+    /// Who an engine is in the cluster: the first of its processes of which that is known.
+    pub fn who(&self, engine: EngineId) -> who::Who {
+        let targets = self.targets.iter().filter(|target| target.engine == engine);
+        let mut all = targets.map(|target| who::who(&self.cluster, &target.place));
+        let first = all.next().unwrap_or(Err("not_traced"));
+        if first.is_ok() { first } else { all.find(Result::is_ok).unwrap_or(first) }
     }
 
     /// Requests recorded and complete, of those that are recorded or were seen and are no longer in

@@ -29,16 +29,18 @@ fn main() -> ExitCode {
         Ok(config) => config,
         Err(error) => return complain(config::EXIT_USAGE, &error.into()),
     };
-    let filter = EnvFilter::try_new(&config.log).unwrap_or_else(|_bad| EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_filter_reloading();
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter(&config.log).unwrap_or_else(|_bad| EnvFilter::new("info")))
+        .with_writer(std::io::stderr)
+        .with_filter_reloading();
     let handle = log.reload_handle();
     log.init();
     let flags = args.flags().clone();
     let source = Source {
         load: Box::new(move || Config::load(&flags, &config::Around::system())),
-        log: Box::new(move |filter| {
+        log: Box::new(move |lines| {
             // Without the handle's subscriber nothing is logged anyway.
-            let _gone = EnvFilter::try_new(filter).map(|filter| handle.reload(filter));
+            let _gone = filter(lines).map(|filter| handle.reload(filter));
         }),
     };
     let done = match args.command {
@@ -57,6 +59,12 @@ fn main() -> ExitCode {
         Err(error) if error.is::<kit::Error>() || error.is::<door::Unusable>() => complain(config::EXIT_USAGE, &error),
         Err(error) => complain(1, &error),
     }
+}
+
+/// Which lines are logged. Of each attempt that failed the Kubernetes client writes an error, where the agent says once
+/// what is wrong.
+fn filter(lines: &str) -> Result<EnvFilter, tracing_subscriber::filter::ParseError> {
+    EnvFilter::try_new(format!("kube_client=off,{lines}"))
 }
 
 fn complain(code: u8, error: &anyhow::Error) -> ExitCode {

@@ -3,7 +3,7 @@
 //! ```text
 //! keeper thread:  discover ─▶ attach ──roster──▶┐            hints ◀──────────────┐
 //! ring thread:                 ring ─▶ stream ─▶ request ──updates──▶ correlate task ─▶ otlp
-//! tasks:          gpu, engine ────────────────────────────────────▶ correlator ◀─ serve
+//! tasks:          gpu, engine, cluster ───────────────────────────▶ correlator ◀─ serve
 //! ```
 
 use crate::attach::Attach;
@@ -12,6 +12,7 @@ use crate::attach::object;
 use crate::attach::object::Way;
 use crate::clock::Clock;
 use crate::clock::System;
+use crate::cluster;
 use crate::config::Config;
 use crate::config::value::Level;
 use crate::correlate::Own;
@@ -180,6 +181,12 @@ async fn agent(config: Config, source: Source, way: Way) -> anyhow::Result<()> {
     if config.scrape.enabled {
         tasks.spawn(side_engine(scraped, addresses, Arc::clone(&clock), Arc::clone(&correlator)));
     }
+    tasks.spawn(side_cluster(
+        config.kubernetes.clone(),
+        Arc::clone(&clock),
+        Arc::clone(&vitals),
+        Arc::clone(&correlator),
+    ));
     tasks.spawn(own(Arc::clone(&correlator)));
     tasks.spawn(service::tell(Arc::clone(&clock), Arc::clone(&ready), pulse));
     tasks.spawn(tell::watch(Arc::clone(&clock), Arc::clone(&correlator), logged));
@@ -330,6 +337,18 @@ async fn side_engine(
             () = engine::run(now, targets.clone(), Arc::clone(&clock), sink) => return,
             told = settings.changed() => if told.is_err() { return },
         }
+    }
+}
+
+async fn side_cluster(
+    config: Result<cluster::Config, String>,
+    clock: Arc<dyn Clock>,
+    vitals: Arc<Vitals>,
+    correlator: Arc<Correlator>,
+) {
+    match config {
+        Ok(config) => cluster::run(config, clock, vitals, move |state| correlator.cluster(state)).await,
+        Err(why) => correlator.cluster(cluster::State::Off { why }),
     }
 }
 

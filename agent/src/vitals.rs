@@ -107,4 +107,22 @@ pub struct Vitals {
     pub listener_reload_failures: Count,
     /// Settings that were read anew and could not be used.
     pub config_reload_failures: Count,
+    /// Times that the API server was asked for all pods of this node.
+    pub kubernetes_lists: Count,
+    /// Watches of the pods of this node that were begun.
+    pub kubernetes_watches: Count,
+    /// Times that the API server could not be asked, because of the settings.
+    pub kubernetes_settings: Count,
+    /// Times that the API server did not answer.
+    pub kubernetes_unreachable: Count,
+    /// Times that the API server answered with 401 or 403.
+    pub kubernetes_refused: Count,
+    /// Times that the API server had forgotten the state from which a watch should go on.
+    pub kubernetes_expired: Count,
+    /// Times that the API server answered with another status that is no success.
+    pub kubernetes_failed: Count,
+    /// Answers of the API server that broke off or could not be read.
+    pub kubernetes_broken: Count,
+    /// Watches that were given up because they said nothing.
+    pub kubernetes_silent: Count,
 }

@@ -10,6 +10,7 @@ mod engine;
 mod hostile;
 mod image;
 mod kills;
+mod kubernetes;
 mod late;
 mod networks;
 mod overload;

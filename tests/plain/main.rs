@@ -1,6 +1,10 @@
 //! Suites that need neither root nor an engine.
 
 #[cfg(test)]
+mod apiserver;
+#[cfg(test)]
+mod cluster;
+#[cfg(test)]
 mod engine;
 #[cfg(test)]
 mod gpu;

@@ -8,6 +8,7 @@ use crate::config::value::Portion;
 use crate::config::value::RingBytes;
 use crate::config::value::Seconds;
 use crate::config::value::Share;
+use crate::config::value::Switch;
 use crate::config::value::TargetRule;
 use crate::config::value::duration;
 use crate::correlate::prices::GpuPrice;
@@ -78,6 +79,9 @@ pub struct Partial {
     /// Discovery.
     #[command(flatten)]
     pub discover: Discover,
+    /// The cluster that this node belongs to.
+    #[command(flatten)]
+    pub kubernetes: Kubernetes,
     /// What things cost.
     #[command(flatten)]
     pub prices: Prices,
@@ -280,6 +284,31 @@ pub struct Discover {
     pub interval_seconds: Option<Seconds>,
 }
 
+/// The cluster that this node belongs to.
+#[derive(Debug, Clone, Default, Args, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, default)]
+pub struct Kubernetes {
+    /// Whether the API server is asked for the pods of this node: auto (where the agent has a service account or a
+    /// kubeconfig), true or false [default: auto]
+    #[cfg_attr(test, schemars(with = "Option<crate::config::value::WrittenSwitch>"))]
+    #[arg(id = "kubernetes-enabled", long, hide_possible_values = true, value_name = "WHETHER")]
+    pub enabled: Option<Switch>,
+    /// This node's name in the cluster [default: the host's name]
+    #[arg(id = "kubernetes-node", long, value_name = "NAME")]
+    pub node: Option<String>,
+    /// The cluster's name, for the resource of what is exported
+    #[arg(id = "kubernetes-cluster", long, value_name = "NAME")]
+    pub cluster: Option<String>,
+    /// Labels of pods that go onto spans, logs and records; a `*` at the end stands for any end
+    /// [default: app.kubernetes.io/ component, instance, name and version]
+    #[arg(id = "kubernetes-labels", long, value_name = "LABEL,…", value_delimiter = ',')]
+    pub labels: Option<Vec<String>>,
+    /// Where the cluster and the key to it are written down, for an agent that runs in no pod
+    #[arg(id = "kubernetes-kubeconfig", long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+}
+
 impl Partial {
     /// What is set here, else what is set there.
     #[must_use]
@@ -334,6 +363,13 @@ impl Partial {
                 network_namespaces: self.scrape.network_namespaces.or(other.scrape.network_namespaces),
             },
             discover: Discover { interval_seconds: self.discover.interval_seconds.or(other.discover.interval_seconds) },
+            kubernetes: Kubernetes {
+                enabled: self.kubernetes.enabled.or(other.kubernetes.enabled),
+                node: self.kubernetes.node.or(other.kubernetes.node),
+                cluster: self.kubernetes.cluster.or(other.kubernetes.cluster),
+                labels: self.kubernetes.labels.or(other.kubernetes.labels),
+                kubeconfig: self.kubernetes.kubeconfig.or(other.kubernetes.kubeconfig),
+            },
             prices: Prices {
                 gpu_hour: self.prices.gpu_hour.or(other.prices.gpu_hour),
                 tokens: self.prices.tokens.or(other.prices.tokens),

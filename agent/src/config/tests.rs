@@ -113,6 +113,12 @@ timeout_seconds = 2
 api_key_file = "/etc/tachograph/tachograph.toml"
 [discover]
 interval_seconds = 3
+[kubernetes]
+enabled = true
+node = "gpu-1"
+cluster = "prod"
+labels = ["model", "team/*"]
+kubeconfig = "/etc/kubernetes/kubelet.conf"
 [content]
 capture = false
 max_bytes = 1
@@ -146,6 +152,58 @@ fn the_file_sets_everything() {
     assert_eq!((config.scrape.enabled, config.scrape.timeout), (false, Duration::from_secs(2)));
     assert!(config.scrape.api_key.is_some());
     assert_eq!((config.discover_interval, config.log.as_str()), (Duration::from_secs(3), "debug"));
+    let kubernetes = config.kubernetes.unwrap();
+    assert_eq!(
+        (kubernetes.node.as_str(), kubernetes.labels.0),
+        ("gpu-1", vec!["model".to_owned(), "team/*".to_owned()])
+    );
+    assert_eq!(kubernetes.kubeconfig.as_deref(), Some(Path::new("/etc/kubernetes/kubelet.conf")));
+}
+
+#[test]
+fn the_cluster_is_asked_where_there_is_a_way_to_ask() {
+    const SERVER: (&str, &str) = ("KUBERNETES_SERVICE_HOST", "10.0.0.1");
+    let asked = |flags: &[&str], env: &[(&str, &str)], token: bool| {
+        let line = ["tachograph", "run"].iter().chain(flags);
+        let args = Args::read(line).unwrap();
+        let around = Around {
+            env: &|name| env.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned()),
+            read: &|path| {
+                let is_token = path.ends_with("serviceaccount/token");
+                if token && is_token { Ok("t".to_owned()) } else { Err(ErrorKind::NotFound.into()) }
+            },
+            host: "Box".to_owned(),
+        };
+        let config = Config::load(args.flags(), &around).unwrap();
+        let named = config.otlp.resource.iter().any(|(key, value)| key == "k8s.node.name" && value == "box");
+        let asked = config.kubernetes.is_ok_and(|kubernetes| kubernetes.node == "box");
+        assert_eq!(named, asked, "the resource names the node of a cluster only");
+        asked
+    };
+    for (flags, env, token, expected) in [
+        (&[][..], &[][..], false, false),
+        (&[], &[SERVER], false, false),
+        (&[], &[], true, false),
+        (&[], &[SERVER], true, true),
+        (&["--kubernetes-enabled=false"], &[SERVER], true, false),
+        (&["--kubernetes-enabled=true"], &[], false, true),
+        (&["--kubernetes-kubeconfig=/k"], &[], false, true),
+        (&["--kubernetes-enabled=auto", "--kubernetes-kubeconfig=/k"], &[], false, true),
+    ] {
+        assert_eq!(asked(flags, env, token), expected, "{flags:?} {env:?} {token}");
+    }
+}
+
+#[test]
+fn settings_of_the_cluster_that_cannot_be_used_are_named() {
+    for (file, says) in [
+        ("[kubernetes]\nenabled = true\nnode = 'a,b=c'", "kubernetes.node: `a,b=c` is no name of a node"),
+        ("[kubernetes]\nenabled = 'yes'", "neither auto, true nor false"),
+        ("[kubernetes]\nlabel = []", "unknown field `label`"),
+    ] {
+        let error = load(&[], &[], Some(file)).unwrap_err();
+        assert!(error.contains(says), "{error}");
+    }
 }
 
 #[test]

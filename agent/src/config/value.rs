@@ -180,6 +180,41 @@ impl LlmCalls {
     }
 }
 
+/// On, off, or as it turns out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(try_from = "WrittenSwitch")]
+pub enum Switch {
+    /// Where it can be.
+    Auto,
+    /// On.
+    True,
+    /// Off.
+    False,
+}
+
+/// As the file has it: a word or a truth value.
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, schemars(extend("enum" = ["auto", true, false])))]
+#[serde(untagged)]
+pub(super) enum WrittenSwitch {
+    Bool(bool),
+    Word(String),
+}
+
+impl TryFrom<WrittenSwitch> for Switch {
+    type Error = &'static str;
+
+    fn try_from(written: WrittenSwitch) -> Result<Self, Self::Error> {
+        match written {
+            WrittenSwitch::Bool(true) => Ok(Self::True),
+            WrittenSwitch::Bool(false) => Ok(Self::False),
+            WrittenSwitch::Word(word) if word == "auto" => Ok(Self::Auto),
+            WrittenSwitch::Word(_) => Err("neither auto, true nor false"),
+        }
+    }
+}
+
 /// What the requests of one model may take.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(try_from = "WrittenSlo")]

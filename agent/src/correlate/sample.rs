@@ -47,6 +47,9 @@ use std::sync::Arc;
 
 pub(crate) mod content;
 mod gpus;
+mod pods;
+
+pub(crate) use pods::cluster;
 
 /// Monotonic 10 s is this Unix second.
 pub(crate) const ANCHOR: Anchor = Anchor { mono: MonoNs(10_000_000_000), unix_ns: 1_700_000_000_000_000_000 };
@@ -254,6 +257,7 @@ pub(crate) fn busy() -> Correlator {
     let objectives = Objectives { all, ..Objectives::default() };
     let prices = Prices { gpu_hour: vec!["3.60".parse().unwrap()], tokens: vec!["0.10/0.40".parse().unwrap()] };
     let busy = correlator(&Settings { objectives, prices, ..Settings::default() });
+    busy.cluster(cluster());
     for pid in [41, 42] {
         busy.placed(Pid(pid), place());
     }

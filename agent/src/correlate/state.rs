@@ -2,6 +2,7 @@
 
 use crate::clock::Anchor;
 use crate::clock::MonoNs;
+use crate::cluster;
 use crate::correlate::CoreView;
 use crate::correlate::Finished;
 use crate::correlate::OTHER;
@@ -35,6 +36,7 @@ use crate::correlate::trace::Random;
 use crate::correlate::users::Users;
 use crate::correlate::wedged;
 use crate::correlate::wedged::Change;
+use crate::correlate::who::who;
 use crate::discover::cgroup::Place;
 use crate::engine;
 use crate::gpu;
@@ -118,6 +120,7 @@ impl Correlator {
             in_flight: BTreeMap::new(),
             targets: Vec::new(),
             places: Places::default(),
+            cluster: cluster::State::default(),
             cores: BTreeMap::new(),
             judge: Judge::new(settings.objectives.clone()),
             watch: wedged::Watch::default(),
@@ -237,6 +240,11 @@ impl Correlator {
         state.targets = targets;
     }
 
+    /// What is known of the pods of this node.
+    pub fn cluster(&self, cluster: cluster::State) {
+        self.lock().cluster = cluster;
+    }
+
     /// Where a process runs. Of one that is to be traced it must be told before anything of it is seen.
     pub fn placed(&self, pid: Pid, place: Place) {
         let state = &mut *self.lock();
@@ -327,6 +335,7 @@ struct State {
     in_flight: BTreeMap<Pid, u32>,
     targets: Vec<TargetView>,
     places: Places,
+    cluster: cluster::State,
     cores: BTreeMap<Pid, CoreView>,
     judge: Judge,
     watch: wedged::Watch,
@@ -386,6 +395,7 @@ impl State {
         let engine_facts = engine.map(|engine| Arc::clone(&engine.facts));
         let place = self.places.of(request.pid);
         let split::Ended { split, earlier } = self.halves.ended(&request, &trace, &self.vitals);
+        let who = who(&self.cluster, &place);
         let finished = Arc::new(Finished {
             request,
             trace,
@@ -398,6 +408,7 @@ impl State {
             engine_sample,
             engine_facts,
             place,
+            who,
             verdict,
             split,
             content: None,
@@ -499,6 +510,7 @@ impl State {
             gpus: self.devices.latest().clone(),
             lineage: self.devices.lineage(),
             places: self.places.all(),
+            cluster: self.cluster.clone(),
             engines: self.engines.views(),
             requests: Arc::clone(&self.kept_view),
             requests_kept: self.requests_kept,

@@ -121,6 +121,15 @@ const PLACE: &[Label] = &[
     label("pod_uid", "k8s.pod.uid"),
     label("unit", "tachograph.systemd.unit"),
 ];
+const WHO: &[Label] = &[
+    ENGINE,
+    label("k8s_namespace_name", "k8s.namespace.name"),
+    label("k8s_pod_name", "k8s.pod.name"),
+    label("k8s_pod_uid", "k8s.pod.uid"),
+    label("k8s_container_name", "k8s.container.name"),
+    label("owner_kind", "tachograph.k8s.owner.kind"),
+    label("owner_name", "tachograph.k8s.owner.name"),
+];
 const SERIES: &[Label] = &[OPERATION, PROVIDER, MODEL];
 const SERIES_ERROR: &[Label] = &[OPERATION, PROVIDER, MODEL, ERROR];
 const PROCESS: &[Label] = &[ENGINE, PID];
@@ -222,6 +231,12 @@ metrics! {
         "Comparisons of the engine's own metrics with its messages, which win: agreed, disagreed.";
     PROCESS_INFO = Gauge "tachograph_process_info" "tachograph.process.info" NUMBER PLACE,
         "Always 1; where a traced process or one on a GPU runs stands in the labels: container, pod and unit, by its control groups.";
+    ENGINE_KUBERNETES = Gauge "tachograph_engine_kubernetes_info" "tachograph.engine.kubernetes.info" NUMBER WHO,
+        "Always 1, for each engine whose pod is known; the pod, its container and the outermost of its owners stand in the labels.";
+    KUBERNETES_PODS = Gauge "tachograph_kubernetes_pods" "tachograph.kubernetes.pods" NUMBER &[],
+        "Pods of this node, as the API server last said.";
+    KUBERNETES_AGE = Gauge "tachograph_kubernetes_age_seconds" "tachograph.kubernetes.age" SECONDS &[],
+        "Since the pods of this node were last known to be all: a list, an event or a bookmark, of which an API server sends one about every minute.";
     MODEL_INFO = Gauge "tachograph_model_info" "tachograph.model.info" NUMBER
         &[ENGINE, label("model", "tachograph.model.name"), label("root", "tachograph.model.root"),
           label("lora_base", "tachograph.model.lora_base"), label("revision", "tachograph.model.revision"),
@@ -430,6 +445,15 @@ vitals! {
     "listener_refused", "Requests to the agent's own listener without a valid certificate, password or token.";
     "listener_reload_failures", "Changed files of certificates, passwords or tokens that could not be used; what they held before stays.";
     "config_reload_failures", "Settings that were read anew and could not be used; those before stay.";
+    "kubernetes_lists", "Times that the API server was asked for all pods of this node.";
+    "kubernetes_watches", "Watches of the pods of this node that were begun.";
+    "kubernetes_settings", "Times that the API server could not be asked, because of the settings.";
+    "kubernetes_unreachable", "Times that the API server did not answer.";
+    "kubernetes_refused", "Times that the API server answered with 401 or 403.";
+    "kubernetes_expired", "Times that the API server had forgotten the state from which a watch should go on.";
+    "kubernetes_failed", "Times that the API server answered with another status that is no success.";
+    "kubernetes_broken", "Answers of the API server that broke off or could not be read.";
+    "kubernetes_silent", "Watches that were given up because they said nothing.";
 }
 
 /// Every metric, in the order of the page.
@@ -490,7 +514,7 @@ mod tests {
             assert!(seen.insert(*name) && seen.insert(metric.otlp), "{name} is declared twice");
             let words = std::iter::once(*name).chain(metric.labels.iter().map(|label| label.name));
             for word in words {
-                assert!(word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{word}");
+                assert!(word.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_')), "{word}");
             }
             assert_eq!(name.ends_with("_total"), *kind == Kind::Counter, "{name}");
             assert!(metric.family().ends_with(unit.word), "{name} ends in its unit");

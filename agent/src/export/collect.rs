@@ -10,6 +10,7 @@ use crate::export::catalog;
 use crate::export::catalog::Metric;
 use crate::ident::Pid;
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 mod engines;
 mod gpus;
@@ -51,6 +52,7 @@ pub fn collect(snapshot: &Snapshot) -> Vec<Family<'_>> {
     objectives(snapshot, &mut page);
     processes(snapshot, &mut page);
     places(snapshot, &mut page);
+    pods(snapshot, &mut page);
     engines::put(snapshot, &mut page);
     gpus::collect(snapshot, &mut page);
     uses(snapshot, &mut page);
@@ -167,6 +169,32 @@ fn places<'a>(snapshot: &'a Snapshot, page: &mut Page<'a>) {
             put(*pid, snapshot.engine_of(*pid).unwrap_or_default(), "", place);
         }
     }
+}
+
+/// Who engines are in the cluster, and how old that knowledge is.
+fn pods<'a>(snapshot: &'a Snapshot, page: &mut Page<'a>) {
+    const NONE: [&str; 0] = [];
+    let engines: BTreeSet<_> = snapshot.targets.iter().map(|target| target.engine).collect();
+    for engine in engines {
+        let Ok(who) = snapshot.who(engine) else { continue };
+        let (pod, owner) = (&who.pod, who.pod.owners.last());
+        let container = who.container.as_ref();
+        let labels = [
+            engine.0.pid.to_string(),
+            pod.namespace.clone(),
+            pod.name.clone(),
+            pod.uid.clone(),
+            container.map(|container| container.name.clone()).unwrap_or_default(),
+            owner.map(|owner| owner.kind.clone()).unwrap_or_default(),
+            owner.map(|owner| owner.name.clone()).unwrap_or_default(),
+        ];
+        page.put(&catalog::ENGINE_KUBERNETES, labels, Value::Whole(1));
+    }
+    let Some(asked) = snapshot.cluster.asked() else { return };
+    let here = asked.current.map(|_| Value::Whole(asked.pods.here() as u64));
+    page.put(&catalog::KUBERNETES_PODS, NONE, here);
+    let age = asked.current.map(|at| snapshot.at.since(at).unwrap_or(0));
+    page.put(&catalog::KUBERNETES_AGE, NONE, age.map(|ns| Value::Real(seconds(ns))));
 }
 
 fn processes<'a>(snapshot: &'a Snapshot, page: &mut Page<'a>) {

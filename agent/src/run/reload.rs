@@ -147,6 +147,7 @@ fn held(running: &Config, new: Config) -> (Config, Vec<&'static str>) {
         otlp,
         nvml: nvml::Config { enabled, library, interval },
         scrape,
+        kubernetes,
         discover_interval,
         log,
     } = new;
@@ -166,6 +167,7 @@ fn held(running: &Config, new: Config) -> (Config, Vec<&'static str>) {
         ("nvml.interval_seconds", interval != running.nvml.interval),
         ("scrape.enabled", scrapes != running.scrape.enabled),
         ("scrape.network_namespaces", network_namespaces != running.scrape.network_namespaces),
+        ("kubernetes", kubernetes != running.kubernetes),
     ];
     let scrape = Scrape {
         interval: period,
@@ -186,6 +188,7 @@ fn held(running: &Config, new: Config) -> (Config, Vec<&'static str>) {
         discover_interval,
         log,
         nvml: running.nvml.clone(),
+        kubernetes: running.kubernetes.clone(),
         ..*running
     };
     (held, differ.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect())

@@ -1,10 +1,13 @@
 //! The snapshot and a query in, the JSON of `/api/v1/requests` and `/api/v1/snapshot` out.
 
 use crate::clock::seconds;
+use crate::correlate::Asked;
+use crate::correlate::Cluster;
 use crate::correlate::Snapshot;
 use crate::correlate::costs::costs;
 use crate::correlate::engines::EngineView;
 use crate::ui::gpus;
+use crate::ui::record;
 use crate::ui::record::record;
 use serde_json::Value;
 use serde_json::json;
@@ -91,7 +94,8 @@ pub fn snapshot(snapshot: &Snapshot) -> Value {
         "targets": snapshot.targets,
         "cores": snapshot.cores,
         "gpus": gpus::gpus(snapshot),
-        "engines": snapshot.engines.iter().map(engine).collect::<Vec<Value>>(),
+        "kubernetes": kubernetes(snapshot),
+        "engines": snapshot.engines.iter().map(|view| engine(view, snapshot)).collect::<Vec<Value>>(),
         "devices": snapshot.devices,
         "unclaimed": snapshot.unclaimed,
         "costs": costs(&snapshot.series, seconds(snapshot.at.since(snapshot.started.mono).unwrap_or(0))),
@@ -104,9 +108,24 @@ pub fn snapshot(snapshot: &Snapshot) -> Value {
     })
 }
 
-/// `sample` is null exactly where `closed` says why.
-fn engine(view: &EngineView) -> Value {
+/// How the API server of the cluster stands.
+fn kubernetes(snapshot: &Snapshot) -> Value {
+    match &snapshot.cluster {
+        Cluster::Off { why } => json!({ "state": "off", "why": why }),
+        Cluster::Asked(Asked { node, pods, current, trouble }) => {
+            let age = current.map(|at| seconds(snapshot.at.since(at).unwrap_or(0)));
+            let pods = current.map(|_| pods.here());
+            json!({ "state": "asked", "node": node, "pods": pods, "age_seconds": age, "trouble": trouble })
+        }
+    }
+}
+
+/// `sample` is null exactly where `closed` says why, and `kubernetes` where `kubernetes_unknown` does.
+fn engine(view: &EngineView, snapshot: &Snapshot) -> Value {
+    let who = snapshot.who(view.engine);
     json!({
+        "kubernetes": record::kubernetes(&who),
+        "kubernetes_unknown": who.err(),
         "engine": view.engine,
         "url": view.url,
         "closed": view.closed,

@@ -7,12 +7,14 @@ use crate::correlate::Exchange;
 use crate::correlate::Facts;
 use crate::correlate::Finished;
 use crate::correlate::ITL_BOUNDS_NS;
+use crate::correlate::Identity;
 use crate::correlate::Itl;
 use crate::correlate::Request;
 use crate::correlate::Sample;
 use crate::correlate::split::Split;
 use crate::correlate::totals;
 use crate::correlate::trace;
+use crate::correlate::who::Who;
 use serde_json::Map;
 use serde_json::Value;
 use serde_json::json;
@@ -20,7 +22,8 @@ use serde_json::json;
 /// The JSON of a finished request. Instants and `*_ns` are nanoseconds, instants of CLOCK_MONOTONIC;
 /// `*_seconds` of an instant count from `accepted`.
 pub fn record(finished: &Finished) -> Value {
-    let Finished { request, trace, end_unix_ns, anchor, engine_sample, engine_facts, place, verdict, .. } = finished;
+    let Finished { request, trace, end_unix_ns, anchor, engine_sample, engine_facts, place, who, verdict, .. } =
+        finished;
     let explained = verdict.as_ref().and_then(|verdict| verdict.explained);
     let since = |instant: Option<MonoNs>| Some(seconds(instant?.since(request.accepted?)?));
     let fields = [
@@ -35,6 +38,7 @@ pub fn record(finished: &Finished) -> Value {
         ("end_unix_nano", json!(end_unix_ns)),
         ("target", json!({ "pid": request.pid, "engine": request.engine, "model": request.model })),
         ("place", json!(**place)),
+        ("kubernetes", kubernetes(who)),
         ("connection", json!(request.exchange.map(connection))),
         ("response_model", json!(request.response_model)),
         ("operation", json!(request.operation)),
@@ -97,6 +101,9 @@ pub fn record(finished: &Finished) -> Value {
     let mut record: Map<String, Value> = fields.map(|(key, value)| (key.to_owned(), value)).into_iter().collect();
     let mut reasons: Map<String, Value> =
         request.null_reasons.iter().map(|(key, reason)| ((*key).to_owned(), json!(reason))).collect();
+    if let Err(why) = who {
+        reasons.insert("kubernetes".to_owned(), json!(why));
+    }
     for (key, value) in &record {
         explain(value, key, &mut reasons);
     }
@@ -112,6 +119,21 @@ fn status(request: &Request) -> Value {
 fn phases(request: &Request, show: impl Fn(u64) -> Value) -> Map<String, Value> {
     let named = totals::named(&request.phases).into_iter();
     named.map(|(name, ns)| (name.to_owned(), ns.map_or(Value::Null, &show))).collect()
+}
+
+/// Who served it in the cluster.
+pub(super) fn kubernetes(who: &Who) -> Value {
+    let Ok(Identity { pod, container }) = who.as_deref() else { return Value::Null };
+    json!({
+        "namespace": pod.namespace,
+        "pod": pod.name,
+        "pod_uid": pod.uid,
+        "node": pod.node,
+        "labels": pod.labels,
+        "owners": pod.owners,
+        "leader_worker": pod.member,
+        "container": container,
+    })
 }
 
 /// The gauges; the counters stand in the snapshot, for they are no matter of one request.
@@ -262,6 +284,8 @@ fn usual_reason(path: &str) -> &'static str {
         "served.lora_adapter" | "served.lora_root" => "no_adapter",
         "served.revision" | "served.dtype" | "served.quantization" => "no_flag",
         _ if path.starts_with("place.") => "not_in_control_group",
+        "kubernetes.leader_worker" => "no_leader_worker_set",
+        _ if path.starts_with("kubernetes.") => "not_told",
         _ if path.starts_with("served.") => "not_told",
         _ if path.starts_with("engine_sample.") => "not_exported",
         "disaggregated" => "not_disaggregated",

@@ -98,7 +98,7 @@ fn request(finished: &Finished) -> LogRecord {
     attributes.put("user.id", user.as_ref());
     attributes.put("tachograph.x_request_id", x_request_id.as_ref());
     attributes.put("error.type", error_type.as_ref());
-    attributes.place(&finished.place);
+    attributes.place(&finished.place, finished.who.as_deref().ok());
     LogRecord {
         trace_id: finished.trace.trace_id.to_vec(),
         span_id: finished.trace.span_id.to_vec(),

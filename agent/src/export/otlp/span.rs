@@ -148,7 +148,7 @@ fn attributes(finished: &Finished, calls: Calls) -> Attributes {
     }
     own(&finished.request, &mut out);
     around(finished, &mut out);
-    out.place(&finished.place);
+    out.place(&finished.place, finished.who.as_deref().ok());
     if let Some(content) = &finished.content {
         content::attributes(content, &finished.request.finish_reasons, &mut out);
     }

@@ -26,6 +26,7 @@ fn what_cannot_change_stays_and_is_named() {
         ("--nvml-interval-seconds=1", "nvml.interval_seconds"),
         ("--scrape-enabled=false", "scrape.enabled"),
         ("--scrape-network-namespaces=true", "scrape.network_namespaces"),
+        ("--kubernetes-enabled=false", "kubernetes"),
     ] {
         let (running, new) = (load(&[]), load(&[flag]));
         assert_ne!(format!("{new:?}"), format!("{running:?}"), "{flag}");
