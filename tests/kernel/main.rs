@@ -9,6 +9,7 @@ mod energy;
 mod engine;
 mod hostile;
 mod kills;
+mod kubernetes;
 mod late;
 mod networks;
 mod overload;

@@ -3,15 +3,21 @@
 use agent_tests::apiserver::ApiServer;
 use agent_tests::apiserver::pod;
 use agent_tests::scratch::Scratch;
+use serde_json::Value;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
+use tachograph::clock::MonoNs;
 use tachograph::clock::System;
 use tachograph::cluster;
 use tachograph::cluster::Asked;
 use tachograph::cluster::Config;
+use tachograph::cluster::Member;
 use tachograph::cluster::State;
 use tachograph::cluster::api::Error;
 use tachograph::cluster::labels::List;
+use tachograph::cluster::object::Object;
+use tachograph::cluster::pods::Store;
 use tachograph::vitals::Count;
 use tachograph::vitals::Vitals;
 use tokio::runtime::Runtime;
@@ -19,7 +25,7 @@ use tokio::sync::watch;
 use tokio::sync::watch::Receiver;
 
 /// Much longer than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 const NODE: &str = "gpu-1";
 
 /// An API server and what is known of it.
@@ -242,4 +248,52 @@ fn a_list_in_slow_pages_is_put_together() {
     following.when_here(&["a", "b", "d"]);
     let pages = following.server.asked().iter().filter(|target| target.contains("continue=")).count();
     assert_eq!(pages, 2);
+}
+
+/// What kube-apiserver 1.20 wrote when pods came, changed and went: see `fixtures/kubernetes`.
+#[test]
+fn recorded_exchanges_are_understood() {
+    const LIST: &str = include_str!("../fixtures/kubernetes/list.json");
+    const PAGES: [&str; 2] =
+        [include_str!("../fixtures/kubernetes/page-1.json"), include_str!("../fixtures/kubernetes/page-2.json")];
+    const WATCH: &str = include_str!("../fixtures/kubernetes/watch.jsonl");
+    let items = |text| serde_json::from_str::<Value>(text).unwrap()["items"].as_array().unwrap().clone();
+    let uids = |pods: &[Value]| pods.iter().map(|pod| pod["metadata"]["uid"].to_string()).collect::<BTreeSet<_>>();
+    let (listed, paged) = (items(LIST), PAGES.map(items).concat());
+    assert_eq!(uids(&listed), uids(&paged));
+    let events = WATCH.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let (mut store, mut seen) = (Store::default(), Vec::new());
+    let pod = |object: Value| serde_json::from_value::<Object>(object).unwrap().pod(&List::default());
+    store.replace(listed.into_iter().map(pod).collect(), MonoNs(1));
+    for mut event in events {
+        let object = event["object"].take();
+        match event["type"].as_str().unwrap() {
+            "DELETED" => store.delete(pod(object), MonoNs(2)),
+            "BOOKMARK" => {}
+            _ => store.put(pod(object)),
+        }
+        seen.push(event["type"].as_str().unwrap().to_owned());
+    }
+    seen.dedup();
+    assert_eq!(seen, ["ADDED", "MODIFIED", "DELETED", "BOOKMARK"]);
+    let pods = store.view();
+    assert_eq!(pods.here(), 2);
+    let told = |container: &str| {
+        let who = pods.find(Some(&container.repeat(32)), None).unwrap();
+        let owner = who.pod.owners.last().unwrap();
+        let image = who.container.unwrap().image;
+        let image = [image.name, image.tag].map(Option::unwrap_or_default).join(":");
+        format!("{} of {} {}, {image}", who.pod.name, owner.kind, owner.name)
+    };
+    for (container, expected) in [
+        ("1a", "vllm-6c5f9b-x7k2p of Deployment vllm, vllm/vllm-openai:v0.32.0"),
+        ("4d", "vllm-6c5f9b-x7k2p of Deployment vllm, vllm/vllm-openai:v0.32.0"),
+        ("2b", "big-leader of LeaderWorkerSet big, vllm/vllm-openai:"),
+        ("b2", "big-leader of LeaderWorkerSet big, localhost:5000/team/router:"),
+        ("3c", "eval-29000000-abcde of Job eval-29000000, busybox:1.37"),
+    ] {
+        assert_eq!(told(container), expected);
+    }
+    let leader = pods.find(Some(&"2b".repeat(32)), None).unwrap().pod;
+    assert_eq!(leader.member, Some(Member { group: 1, worker: 0 }));
 }

@@ -1,6 +1,8 @@
 //! Suites that need neither root nor an engine.
 
 #[cfg(test)]
+mod apiserver;
+#[cfg(test)]
 mod cluster;
 #[cfg(test)]
 mod engine;

@@ -1,7 +1,7 @@
 //! Pods in; lists and watches of them out, as the API server of a Kubernetes cluster tells them, over plain HTTP.
 //!
-//! What is told has the form of the API's own description: lists by node with pages, watches as a line for each event,
-//! bookmarks, and 410 for a state that was forgotten. And it can be in trouble: refuse, break off in the middle of a
+//! It tells as kube-apiserver 1.20 did when its exchanges were recorded (`fixtures/kubernetes`): lists by node, with
+//! pages, watches with a line for each event, bookmarks, and 410 for a state that was forgotten. It can be in trouble: refuse, break off in the middle of a
 //! line, fall silent, be slow, or not be there at all.
 
 use anyhow::Context as _;
@@ -126,8 +126,8 @@ impl ApiServer {
     pub fn put(&self, mut pod: Value) {
         self.shared.change(|state| {
             state.version += 1;
-            pod["metadata"]["resourceVersion"] = json!(state.version.to_string());
-            let uid = pod["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
+            stamp(&mut pod, state.version);
+            let uid = text(&pod, "/metadata/uid").unwrap_or_default().to_owned();
             let kind = if state.pods.contains_key(&uid) { "MODIFIED" } else { "ADDED" };
             state.pods.insert(uid, pod.clone());
             state.history.push((state.version, json!({ "type": kind, "object": pod })));
@@ -139,7 +139,7 @@ impl ApiServer {
         self.shared.change(|state| {
             let Some(mut pod) = state.pods.remove(uid) else { return };
             state.version += 1;
-            pod["metadata"]["resourceVersion"] = json!(state.version.to_string());
+            stamp(&mut pod, state.version);
             state.history.push((state.version, json!({ "type": "DELETED", "object": pod })));
         });
     }
@@ -207,6 +207,17 @@ impl ApiServer {
     }
 }
 
+fn text<'a>(pod: &'a Value, at: &str) -> Option<&'a str> {
+    pod.pointer(at).and_then(Value::as_str)
+}
+
+/// Which state of the cluster a pod is of.
+fn stamp(pod: &mut Value, version: u64) {
+    if let Some(Value::Object(metadata)) = pod.get_mut("metadata") {
+        metadata.insert("resourceVersion".to_owned(), version.to_string().into());
+    }
+}
+
 /// A pod of a Deployment, on a node, with one container that runs.
 pub fn pod(uid: &str, node: &str, container: &str) -> Value {
     json!({
@@ -270,28 +281,33 @@ fn answer(mut stream: &TcpStream, code: u16, body: &Value) -> Result<()> {
     write!(stream, "{head}Content-Length: {}\r\n\r\n{text}", text.len()).context("an answer")
 }
 
-/// A `Status` as the API server writes it.
+/// What a real API server wrote, each with its status.
+const RECORDED: [(u16, &str, &str); 5] = [
+    (401, "", include_str!("../fixtures/kubernetes/unauthorized.json")),
+    (403, "list", include_str!("../fixtures/kubernetes/list-forbidden.json")),
+    (403, "watch", include_str!("../fixtures/kubernetes/watch-forbidden.json")),
+    (410, "list", include_str!("../fixtures/kubernetes/list-expired.json")),
+    (410, "watch", include_str!("../fixtures/kubernetes/watch-expired.jsonl")),
+];
+
+/// A `Status`, as it was recorded where it was.
 fn status(code: u16, verb: &str) -> Value {
-    let (reason, message) = match code {
-        401 => ("Unauthorized", "Unauthorized".to_owned()),
-        403 => (
-            "Forbidden",
-            format!(
-                "pods is forbidden: User \"system:serviceaccount:tachograph:tachograph\" cannot {verb} resource \"pods\" in API group \"\" at the cluster scope"
-            ),
-        ),
-        410 => ("Expired", "too old resource version: 1 (2)".to_owned()),
-        _ => ("InternalError", "an error on the server has prevented the request from succeeding".to_owned()),
-    };
-    json!({
-        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
-        "message": message, "reason": reason, "code": code,
+    let recorded = RECORDED.iter().find(|(known, of, _)| *known == code && (of.is_empty() || *of == verb));
+    let recorded = recorded.and_then(|(.., text)| serde_json::from_str::<Value>(text).ok());
+    // An event of a watch has it within.
+    let recorded = recorded.map(|mut told| told.get_mut("object").map(Value::take).unwrap_or(told));
+    recorded.unwrap_or_else(|| {
+        json!({
+            "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+            "message": "an error on the server has prevented the request from succeeding",
+            "reason": "InternalError", "code": code,
+        })
     })
 }
 
 fn fits(pod: &Value, query: &BTreeMap<String, String>) -> bool {
     let node = query.get("fieldSelector").and_then(|selector| selector.strip_prefix("spec.nodeName="));
-    node.is_none() || pod["spec"]["nodeName"].as_str() == node
+    node.is_none() || text(pod, "/spec/nodeName") == node
 }
 
 fn list(stream: &TcpStream, shared: &Shared, query: &BTreeMap<String, String>) -> Result<()> {
@@ -337,7 +353,7 @@ fn watch(mut stream: &TcpStream, shared: &Shared, query: &BTreeMap<String, Strin
             say(&format!("{}\n", json!({ "type": "ERROR", "object": status(410, "watch") })))?;
             return stream.write_all(b"0\r\n\r\n").context("the end");
         }
-        for (_, event) in fresh.iter().filter(|(_, event)| fits(&event["object"], query)) {
+        for (_, event) in fresh.iter().filter(|(_, event)| event.get("object").is_some_and(|pod| fits(pod, query))) {
             say(&format!("{event}\n"))?;
         }
         at = at.max(version);
