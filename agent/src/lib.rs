@@ -5,7 +5,7 @@
 //! ```text
 //! discover ──Change──▶ attach ──Attached──▶ ring ═▶ stream ═▶ request ──Update──▶ correlate ──Arc<Snapshot>──▶ export, ui ──▶ serve
 //!   (task)              (task)             └──── one thread, plain calls ────┘      ▲    ▲        └──Finished──▶ otlp
-//!                                                               gpu::Sample ────────┘    └── engine::Sample
+//!                                                               gpu::Sample ────────┘    └── engine::Sample, cluster::State
 //! ```
 //!
 //! What is absent, and tested to be so:

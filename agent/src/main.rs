@@ -27,7 +27,9 @@ fn main() -> ExitCode {
         Ok(config) => config,
         Err(error) => return complain(config::EXIT_USAGE, &error.into()),
     };
-    let filter = EnvFilter::try_new(&config.log).unwrap_or_else(|_bad| EnvFilter::new("info"));
+    // Of each attempt that failed the Kubernetes client writes an error, where the agent says once what is wrong.
+    let quiet = |filter: &str| format!("kube_client=off,{filter}");
+    let filter = EnvFilter::try_new(quiet(&config.log)).unwrap_or_else(|_bad| EnvFilter::new(quiet("info")));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let done = match args.command {
         Command::Run { .. } => run::run(config),
