@@ -289,8 +289,8 @@ pub struct Discover {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Kubernetes {
-    /// Whether the API server is asked for the pods of this node: auto (where the agent has a service account or a
-    /// kubeconfig), true or false [default: auto]
+    /// Whether the API server is asked for the pods of this node; auto: where there is a service account or a kubeconfig
+    /// [default: auto]
     #[cfg_attr(test, schemars(with = "Option<crate::config::value::WrittenSwitch>"))]
     #[arg(id = "kubernetes-enabled", long, hide_possible_values = true, value_name = "WHETHER")]
     pub enabled: Option<Switch>,
