@@ -3,6 +3,7 @@
 mod attach;
 mod cause;
 mod content;
+mod disaggregated;
 mod ends;
 mod energy;
 mod engine;
