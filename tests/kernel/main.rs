@@ -4,6 +4,7 @@ mod attach;
 mod cause;
 mod containers;
 mod content;
+mod disaggregated;
 mod ends;
 mod energy;
 mod engine;
