@@ -1,7 +1,5 @@
 //! Settings read anew on SIGHUP: what they change, what a bad file does not, and that no request notices.
 
-#![expect(clippy::indexing_slicing, reason = "JSON that lacks a key gives null, which no test here accepts")]
-
 use agent_tests::agent::metric;
 use agent_tests::agent::traced;
 use agent_tests::collector::Collector;

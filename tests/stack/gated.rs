@@ -17,6 +17,8 @@ const SCRAPED: Duration = Duration::from_secs(20);
 /// `scrape me`, as `htpasswd -B` would have it.
 const USER: &str = "prometheus:$2y$10$abcdefghijklmnopqrstuurG2GXJQOvqnWJu7U/d8BQXKn0Kic2XO\n";
 
+const KNOWN: [&str; 2] = ["--user", "prometheus:scrape me"];
+
 fn output(command: &mut Command) -> Result<String> {
     let output = command.output()?;
     ensure!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
@@ -46,7 +48,6 @@ fn prometheus_comes_in_with_tls_and_a_password_and_others_do_not() -> Result<()>
         curl.args(["--silent", "--show-error", "--max-time", "10", "--write-out", "%{http_code}", "--cacert"]);
         output(curl.arg(&certificate).args(more).arg(format!("https://127.0.0.1:{port}{path}")))
     };
-    const KNOWN: [&str; 2] = ["--user", "prometheus:scrape me"];
     for path in ["/", "/metrics", "/api/v1/requests", "/api/v1/snapshot"] {
         assert!(curl(&[], path)?.ends_with("401"), "{path}");
         assert!(curl(&["--user", "prometheus:let me in"], path)?.ends_with("401"), "{path}");

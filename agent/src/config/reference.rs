@@ -255,10 +255,11 @@ fn a_default_is_what_holds_when_nothing_is_set() {
 #[test]
 fn the_short_list_of_the_readme_is_part_of_the_page() {
     let (readme, settings) = (read("README.md"), settings());
-    let lines: Vec<&str> = readme.lines().filter(|line| line.starts_with("--") && line.contains('<')).collect();
+    let lines: Vec<&str> =
+        readme.lines().filter_map(|line| line.strip_prefix("--")).filter(|line| line.contains('<')).collect();
     assert!(lines.len() > 5);
     for line in lines {
-        let (name, rest) = line[2..].split_once(" <").unwrap();
+        let (name, rest) = line.split_once(" <").unwrap();
         let (value, rest) = rest.split_once('>').unwrap();
         let setting = settings.iter().find(|setting| setting.flag == name).unwrap_or_else(|| panic!("--{name}"));
         assert!(setting.value == value || setting.value.is_empty() || value == "S" || value == "PRICE", "{line}");

@@ -12,6 +12,9 @@ use crate::correlate::sample::ms;
 use crate::correlate::sample::refused;
 use crate::correlate::sample::streamed;
 use crate::correlate::sample::target;
+use crate::correlate::slo::Objective;
+use crate::correlate::slo::Objectives;
+use crate::correlate::slo::Slo;
 use crate::correlate::state::Correlator;
 use crate::correlate::state::SNAPSHOT_NS;
 use crate::correlate::state::Settings;
@@ -242,4 +245,28 @@ fn a_process_below_a_traced_one_is_of_its_engine() {
     for (pid, engine) in [(41, Some(40)), (40, Some(40)), (70, Some(40)), (71, None), (1, None)] {
         assert_eq!(snapshot.engine_of(Pid(pid)), engine.map(|engine: u32| engine.to_string()), "{pid}");
     }
+}
+
+#[test]
+fn new_settings_hold_from_now_on_and_a_new_threshold_begins_histograms_anew() {
+    let correlator = correlator(&Settings::default());
+    for serial in [1, 2] {
+        assert_eq!(finish(&correlator, streamed(serial)).verdict, None);
+    }
+    let seen = || {
+        let snapshot = snapshot(&correlator);
+        let totals = snapshot.series.values().next().unwrap();
+        let requests: u64 = totals.requests.values().sum();
+        (snapshot.requests.len(), requests, totals.ttft.count(), snapshot.histograms_since.mono)
+    };
+    let fewer = Settings { requests_kept: 1, ..Settings::default() };
+    correlator.set(&fewer, at(5));
+    assert_eq!(seen(), (1, 2, 2, ANCHOR.mono));
+    let all = Objective { ttft_seconds: Some(0.149), ..Objective::default() };
+    let objectives = Objectives { all, ..Objectives::default() };
+    correlator.set(&Settings { objectives, ..fewer }, at(7));
+    assert_eq!(seen(), (1, 2, 0, MonoNs(7)), "sums go on");
+    assert_eq!(finish(&correlator, streamed(3)).verdict.as_ref().map(|it| it.missed.clone()), Some(vec![Slo::Ttft]));
+    let bounds = snapshot(&correlator).series.values().next().unwrap().ttft.bounds().to_vec();
+    assert!(bounds.contains(&0.149));
 }
