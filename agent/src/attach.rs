@@ -3,7 +3,9 @@
 
 use crate::discover::Change;
 use crate::discover::Closes;
+use crate::discover::FileId;
 use crate::discover::Object as File;
+use crate::discover::ObjectKind;
 use crate::discover::Target;
 use crate::ident::EngineId;
 use crate::ident::EngineKind;
@@ -99,7 +101,8 @@ pub struct Attachment<L = object::Link> {
     pub attached: BTreeSet<String>,
     /// What is not, and why.
     pub skipped: Vec<Skip>,
-    done: BTreeSet<File>,
+    /// Files that were looked at, by what they are and as what: one that is renamed is not probed again.
+    done: BTreeSet<(ObjectKind, FileId)>,
     probes: usize,
     links: Vec<L>,
 }
@@ -168,7 +171,8 @@ impl<K: Kernel> Attach<K> {
             links: Vec::new(),
         });
         self.release.hold(true);
-        for file in target.objects.difference(&attachment.done.clone()) {
+        let known = attachment.done.clone();
+        for file in target.objects.iter().filter(|file| !known.contains(&(file.kind, file.file))) {
             self.attach_file(&target, file, &mut attachment, vitals);
         }
         self.release.hold(false);
@@ -194,7 +198,7 @@ impl<K: Kernel> Attach<K> {
     }
 
     fn attach_file(&mut self, target: &Target, file: &File, attachment: &mut Attachment<K::Link>, vitals: &Vitals) {
-        attachment.done.insert(file.clone());
+        attachment.done.insert((file.kind, file.file));
         let (probes, mut skips) = match plan::plan(file, target.role, target.closes == Closes::BySyscall) {
             Ok(planned) => planned,
             Err(error) => (Vec::new(), vec![Skip { what: file.name.clone(), why: error.to_string() }]),

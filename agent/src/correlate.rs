@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 // The words that a snapshot is made of, so that its readers need this room only.
+pub use crate::discover::cgroup::Place;
+pub use crate::discover::cgroup::Runtime;
 pub use crate::engine::Facts;
 pub use crate::engine::Sample;
 pub use crate::gpu::Activity;
@@ -27,6 +29,7 @@ pub use crate::stream::Exchange;
 pub use crate::stream::Load;
 pub use crate::stream::Operation;
 pub use crate::stream::Params;
+pub use crate::stream::Transfer;
 
 pub mod account;
 pub mod bounds;
@@ -40,11 +43,13 @@ pub mod events;
 pub mod fate;
 pub mod judge;
 pub mod labels;
+pub mod places;
 pub mod prices;
 pub mod redact;
 pub mod rolling;
 pub mod serving;
 pub mod slo;
+pub mod split;
 pub mod state;
 pub mod totals;
 pub mod trace;
@@ -103,11 +108,22 @@ pub struct Finished {
     pub engine_sample: Option<Arc<Sample>>,
     /// What is known of its engine beside.
     pub engine_facts: Option<Arc<Facts>>,
+    /// The container, pod and unit of the process that served it.
+    pub place: Arc<Place>,
     /// Whether it was as it should be; `None` where no objective applies to it.
     pub verdict: Option<judge::Verdict>,
+    /// Which part of a request that two engines served it was; `None` where it says nothing of another engine.
+    pub split: Option<Box<split::Split>>,
     /// What was asked and answered in words, where that is captured: for the export alone, which no reader of a
     /// snapshot sees.
     pub content: Option<Box<content::Content>>,
+}
+
+impl Finished {
+    /// Whether it missed an objective.
+    pub fn missed(&self) -> bool {
+        self.verdict.as_ref().is_some_and(|verdict| !verdict.missed.is_empty())
+    }
 }
 
 /// What tells one time series from another; `model` is bounded (names served with success, else `other`).
@@ -138,6 +154,8 @@ pub struct TargetView {
     pub skipped: Vec<String>,
     /// HTTP requests in flight.
     pub in_flight: u32,
+    /// Its container, pod and unit.
+    pub place: Place,
 }
 
 /// An engine core as the outside sees it.
@@ -206,6 +224,8 @@ pub struct Snapshot {
     pub gpus: Gpus,
     /// What stands above the processes on them.
     pub lineage: Arc<serving::Lineage>,
+    /// The containers, pods and units of traced processes and of those on GPUs, now or lately.
+    pub places: Arc<BTreeMap<Pid, Arc<Place>>>,
     /// Engines that were asked about themselves.
     pub engines: Vec<engines::EngineView>,
     /// Finished requests, newest first, bounded.
@@ -230,11 +250,11 @@ impl Snapshot {
     /// The engine that a process belongs to, by the number of its root: of a traced process, and of one on a GPU that
     /// stands below a traced one.
     pub fn engine_of(&self, pid: Pid) -> Option<String> {
-        let engines = self.targets.iter().map(|target| (target.pid, target.engine.0.pid));
-        let roots = self.targets.iter().map(|target| (target.engine.0.pid, target.engine.0.pid));
-        let known: BTreeMap<Pid, Pid> = engines.chain(roots).collect();
-        let line = std::iter::once(pid).chain(self.lineage.get(&pid).into_iter().flatten().copied());
-        line.into_iter().find_map(|pid| known.get(&pid)).map(Pid::to_string)
+        let engine = |pid: Pid| {
+            let mut known = self.targets.iter().map(|target| (target.pid, target.engine.0.pid));
+            known.find(|(part, root)| *part == pid || *root == pid).map(|(_, root)| root.to_string())
+        };
+        std::iter::once(pid).chain(self.lineage.get(&pid).into_iter().flatten().copied()).find_map(engine)
     }
 
     /// Requests recorded and complete, of those that are recorded or were seen and are no longer in

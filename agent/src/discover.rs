@@ -9,10 +9,12 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+pub mod cgroup;
 pub mod family;
 pub mod object;
 pub mod procfs;
 
+use cgroup::Place;
 use family::Member;
 use family::Process;
 
@@ -33,6 +35,8 @@ pub struct Target {
     pub closes: Closes,
     /// Whether it ran already when discovery first looked.
     pub late: bool,
+    /// Its container, pod and unit.
+    pub place: Place,
 }
 
 impl Target {
@@ -76,6 +80,17 @@ pub struct Object {
     pub path: PathBuf,
     /// The path as the process names it.
     pub name: String,
+    /// Which file it is, whatever its name becomes.
+    pub file: FileId,
+}
+
+/// A file for good, as the table of mappings tells it: a name may come to stand for another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct FileId {
+    /// Major and minor number of its device.
+    pub device: (i32, i32),
+    /// Its inode there.
+    pub inode: u64,
 }
 
 /// A change in what matters.
@@ -162,7 +177,11 @@ impl Discover {
         for (pid, member) in cores.into_iter().chain(frontends) {
             let Some(process) = processes.get(&pid) else { continue };
             let (objects, closes) = object::of(process);
-            let late = self.targets.get(&pid).map_or(late, |known| known.late);
+            let known = self.targets.get(&pid);
+            let late = known.map_or(late, |known| known.late);
+            // A runtime may move a process into its group after it has made it.
+            let place = known.map(|known| known.place.clone()).filter(|place| !place.is_unknown());
+            let place = place.unwrap_or_else(|| procfs::place(pid));
             let target = Target {
                 process: process.id,
                 engine: member.engine,
@@ -171,6 +190,7 @@ impl Discover {
                 objects,
                 closes,
                 late,
+                place,
             };
             if self.targets.get(&pid) != Some(&target) {
                 self.targets.insert(pid, target.clone());

@@ -12,6 +12,7 @@ use crate::stream::Finish;
 use crate::stream::Load;
 use crate::stream::Operation;
 use crate::stream::Params;
+use crate::stream::Transfer;
 use crate::stream::content::Both;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -239,6 +240,8 @@ pub struct Request {
     pub stream: Option<bool>,
     /// Sampling parameters.
     pub params: Params,
+    /// What it said of another engine that does a part of it.
+    pub transfer: Option<Box<Transfer>>,
     /// Prompt tokens, each prompt once.
     pub input_tokens: Option<u64>,
     /// Prompt tokens found in the prefix cache.

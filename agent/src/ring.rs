@@ -139,5 +139,22 @@ pub enum Event<'a> {
     },
 }
 
+impl Event<'_> {
+    /// When it happened, or was noticed.
+    pub const fn at(&self) -> MonoNs {
+        match *self {
+            Self::Opened { at, .. }
+            | Self::Data { at, .. }
+            | Self::Blocked { at, .. }
+            | Self::Closed { at, .. }
+            | Self::Lost { at, .. }
+            | Self::ConnectionsLost { at }
+            | Self::Frame { at, .. }
+            | Self::FramesLost { at, .. }
+            | Self::Process { at, .. } => at,
+        }
+    }
+}
+
 pub mod decode;
 pub mod read;

@@ -69,6 +69,8 @@ pub mod privileges;
 pub mod record;
 pub mod reload;
 pub mod replay;
+#[cfg(test)]
+mod sample;
 mod service;
 pub mod tape;
 mod tell;
@@ -302,6 +304,9 @@ async fn side_gpu(config: Config, clock: Arc<dyn Clock>, correlator: Arc<Correla
         if let gpu::State::Present { gpus, .. } = &state {
             let pids: BTreeSet<Pid> = gpus.iter().flat_map(|gpu| &gpu.processes).map(|process| process.pid).collect();
             if !pids.iter().eq(lineage.keys()) {
+                for pid in &pids {
+                    correlator.placed(*pid, procfs::place(*pid));
+                }
                 lineage = pids.into_iter().map(|pid| (pid, procfs::lineage(pid))).collect();
                 correlator.lineage(lineage.clone());
             }

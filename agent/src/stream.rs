@@ -96,6 +96,21 @@ pub struct Params {
     pub repetition_penalty: Option<f64>,
 }
 
+/// `kv_transfer_params`: what a request says of the other engine that does its prefill or its decode.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Transfer {
+    /// `do_remote_prefill`: another engine has done the prefill.
+    pub remote_prefill: Option<bool>,
+    /// `do_remote_decode`: another engine will decode.
+    pub remote_decode: Option<bool>,
+    /// `remote_engine_id`, vLLM's name of the other engine, at most 256 bytes.
+    pub remote_engine: Option<String>,
+    /// `remote_request_id`, the id that the request had in the other engine, at most 512 bytes.
+    pub remote_request: Option<String>,
+    /// `transfer_id`, which both halves have from who sent them, at most 256 bytes.
+    pub id: Option<String>,
+}
+
 /// The body of an inference request.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct AskBody {
@@ -115,6 +130,8 @@ pub struct AskBody {
     pub prompts: Option<u32>,
     /// Whether stop strings were given.
     pub stop: bool,
+    /// `kv_transfer_params`, where there are some.
+    pub transfer: Option<Box<Transfer>>,
     /// Bytes of the body.
     pub bytes: u64,
     /// Why the fields above may be missing: the body was cut, encoded, or is no JSON.

@@ -2,6 +2,7 @@
 
 mod attach;
 mod cause;
+mod containers;
 mod content;
 mod ends;
 mod energy;

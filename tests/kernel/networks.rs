@@ -16,6 +16,7 @@ use tachograph::clock::Clock;
 use tachograph::clock::System;
 use tachograph::discover::Closes;
 use tachograph::discover::Target;
+use tachograph::discover::cgroup::Place;
 use tachograph::discover::procfs;
 use tachograph::engine::Sample;
 use tachograph::engine::scrape;
@@ -43,6 +44,7 @@ fn target(pid: Pid) -> Result<scrape::Target> {
         objects: BTreeSet::new(),
         closes: Closes::ByClose,
         late: false,
+        place: Place::default(),
     };
     engines::addresses(&[&target]).pop().context("no target")
 }

@@ -136,6 +136,11 @@ impl Agent {
         }
     }
 
+    /// Ends it at once (SIGKILL).
+    pub fn kill(&mut self) -> Result<()> {
+        self.running.kill()
+    }
+
     /// Ends it; what it said comes back.
     pub fn stop(self) -> Result<String> {
         self.running.stop(STOP)

@@ -1,5 +1,6 @@
 //! A collector for logs over OTLP (protobuf over HTTP, unpacked): exports in, the JSON bodies of the records out.
 
+use crate::http;
 use anyhow::Context as _;
 use anyhow::Result;
 use anyhow::ensure;
@@ -7,9 +8,7 @@ use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
 use prost::Message as _;
 use serde_json::Value;
-use std::io::BufRead as _;
 use std::io::BufReader;
-use std::io::Read as _;
 use std::io::Write as _;
 use std::net::Ipv4Addr;
 use std::net::TcpListener;
@@ -68,22 +67,7 @@ impl Collector {
 /// Takes exports until the connection ends or makes no sense.
 fn serve(stream: &TcpStream, got: &Mutex<Vec<Value>>) -> Result<()> {
     let mut reader = BufReader::new(stream);
-    loop {
-        let mut length = 0;
-        loop {
-            let mut line = String::new();
-            ensure!(reader.read_line(&mut line)? > 0, "it is over");
-            if let Some((_, value)) =
-                line.split_once(':').filter(|(name, _)| name.eq_ignore_ascii_case("content-length"))
-            {
-                length = value.trim().parse()?;
-            }
-            if line == "\r\n" {
-                break;
-            }
-        }
-        let mut body = vec![0; length];
-        reader.read_exact(&mut body)?;
+    while let Some((_, body)) = http::hear(&mut reader)? {
         let export = ExportLogsServiceRequest::decode(body.as_slice())?;
         let scopes = export.resource_logs.into_iter().flat_map(|resource| resource.scope_logs);
         for record in scopes.flat_map(|scope| scope.log_records) {
@@ -93,4 +77,5 @@ fn serve(stream: &TcpStream, got: &Mutex<Vec<Value>>) -> Result<()> {
         }
         (&mut &*stream).write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")?;
     }
+    Ok(())
 }

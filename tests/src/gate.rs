@@ -11,6 +11,8 @@ use std::path::PathBuf;
 const BTF: &str = "/sys/kernel/btf/vmlinux";
 const STACK: &str = "TACHOGRAPH_STACK";
 const NVML: &str = "TACHOGRAPH_NVML_PYTHON";
+/// The compiler for musl.
+pub const MUSL: &str = "musl-gcc";
 const CHART: &str = "TACHOGRAPH_CHART";
 const VARIABLE: &str = "TACHOGRAPH_TESTS";
 
@@ -68,6 +70,15 @@ pub fn stack() -> Result<Option<(Tools, PathBuf)>> {
         format!("the real programs are not there; `cargo xtask test` installs them and names their folder in {STACK}")
     });
     open(tools().and_then(|tools| Ok((tools, PathBuf::from(named?)))))
+}
+
+/// The compiler for musl, beside the tools; otherwise as [`kernel`].
+///
+/// # Errors
+/// As [`kernel`].
+pub fn musl() -> Result<Option<Tools>> {
+    let found = std::process::Command::new(MUSL).arg("-dumpversion").output().map(drop);
+    open(found.map_err(|error| format!("{MUSL}: {error}; Debian has it in musl-tools")).and_then(|()| tools()))
 }
 
 /// What builds an image and runs it, beside the tools; otherwise as [`kernel`].

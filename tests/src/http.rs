@@ -1,9 +1,10 @@
-//! A port and a path in; the body of an HTTP/1.0 answer out.
+//! A port and a path in; the body of the answer out. And the other side: a connection in; what is asked out.
 
 use anyhow::Context as _;
 use anyhow::Result;
 use anyhow::anyhow;
 use anyhow::ensure;
+use std::io::BufRead;
 use std::io::Read as _;
 use std::io::Write as _;
 use std::net::Ipv4Addr;
@@ -15,25 +16,18 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The body of a 200 answer; any other answer is an error.
 pub fn get(port: u16, path: &str) -> Result<String> {
-    ask(port, "GET", path, "")
+    ask(port, "GET", path)
 }
 
 /// The same of a POST without a body.
 pub fn post(port: u16, path: &str) -> Result<String> {
-    ask(port, "POST", path, "")
+    ask(port, "POST", path)
 }
 
-/// The same of a POST with JSON.
-pub fn post_json(port: u16, path: &str, json: &str) -> Result<String> {
-    ask(port, "POST", path, json)
-}
-
-fn ask(port: u16, method: &str, path: &str, json: &str) -> Result<String> {
+fn ask(port: u16, method: &str, path: &str) -> Result<String> {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
     stream.set_read_timeout(Some(PATIENCE))?;
-    let kind = if json.is_empty() { "" } else { "Content-Type: application/json\r\n" };
-    let length = json.len();
-    write!(stream, "{method} {path} HTTP/1.0\r\nHost: localhost\r\n{kind}Content-Length: {length}\r\n\r\n{json}")?;
+    write!(stream, "{method} {path} HTTP/1.0\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n")?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     let (head, body) = answer.split_once("\r\n\r\n").context("an answer without a head")?;
@@ -65,6 +59,26 @@ pub fn say(port: u16, path: &str, body: &str) -> Result<String> {
         rest = after.strip_prefix("\r\n").unwrap_or(after);
     }
     Ok(whole)
+}
+
+/// One request as a server reads it: its path and its body; `None` at the end of the connection.
+pub fn hear(caller: &mut impl BufRead) -> Result<Option<(String, Vec<u8>)>> {
+    let (mut first, mut length) = (String::new(), 0);
+    if caller.read_line(&mut first)? == 0 {
+        return Ok(None);
+    }
+    loop {
+        let mut line = String::new();
+        ensure!(caller.read_line(&mut line)? > 0, "a torn head");
+        match line.trim().split_once(':') {
+            Some((name, value)) if name.eq_ignore_ascii_case("content-length") => length = value.trim().parse()?,
+            Some(_) => {}
+            None => break,
+        }
+    }
+    let mut body = vec![0; length];
+    caller.read_exact(&mut body)?;
+    Ok(Some((first.split(' ').nth(1).context("a request without a path")?.to_owned(), body)))
 }
 
 /// Whether somebody listens.

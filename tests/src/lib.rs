@@ -20,6 +20,7 @@ pub mod agent;
 pub mod collector;
 pub mod compare;
 pub mod confusion;
+pub mod container;
 pub mod energy;
 pub mod experiment;
 pub mod gate;

@@ -27,9 +27,14 @@ impl Python {
         }
     }
 
+    /// It, ready for arguments.
+    pub fn command(&self) -> Command {
+        Command::new(&self.0)
+    }
+
     /// `python -m standin`, ready for arguments.
     pub fn standin(&self) -> Command {
-        let mut command = Command::new(&self.0);
+        let mut command = self.command();
         command.current_dir(Path::new(env!("CARGO_MANIFEST_DIR"))).args(["-m", "standin"]);
         command.env("PYTHONDONTWRITEBYTECODE", "1");
         command

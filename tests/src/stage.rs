@@ -2,6 +2,7 @@
 
 use crate::agent::Agent;
 use crate::agent::traced;
+use crate::container::Container;
 use crate::experiment;
 use crate::experiment::Outcome;
 use crate::gate::Tools;
@@ -75,6 +76,17 @@ impl Stage {
     pub fn enter(&mut self, birth: Birth, scenario: &str, wire: Wire) -> Result<Player> {
         let (scratch, entered) = (Scratch::new(scenario)?, System.now().0);
         let standin = Standin::born(birth, &self.python, &scratch, scenario, wire)?;
+        self.entered(standin, entered, scratch)
+    }
+
+    /// As [`Stage::enter`], in a container.
+    pub fn enter_in(&mut self, container: &Container<'_>, scenario: &str, wire: Wire) -> Result<Player> {
+        let (scratch, entered) = (Scratch::new(scenario)?, System.now().0);
+        let standin = Standin::contained(container, &self.python, &scratch, scenario, wire)?;
+        self.entered(standin, entered, scratch)
+    }
+
+    fn entered(&mut self, standin: Standin, entered: u64, scratch: Scratch) -> Result<Player> {
         let pids: [u64; 2] = standin.pids().try_into().map_err(|pids| anyhow!("one engine has {pids:?}"))?;
         self.pids.extend(pids);
         self.agent.until(|snapshot| pids.iter().all(|pid| traced(snapshot).contains(pid)))?;

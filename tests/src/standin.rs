@@ -1,7 +1,9 @@
 //! A scenario in; a running stand-in engine out, which takes loads and at its end gives the truth.
 
+use crate::container::Container;
 use crate::http;
 use crate::process::Running;
+use crate::process::signal;
 use crate::python::Python;
 use crate::scratch::Scratch;
 use crate::truth::Truth;
@@ -17,7 +19,10 @@ use std::process::Command;
 use std::time::Duration;
 use tachograph::discover::family::Process;
 use tachograph::discover::procfs;
+use tachograph::ident::Pid;
 
+const NAME: &str = "the stand-in engine";
+const LOG: &str = "standin.log";
 const START: Duration = Duration::from_secs(30);
 /// How often, and how many times, it is looked whether all truth is told.
 const TOLD_EVERY: Duration = Duration::from_millis(100);
@@ -115,6 +120,10 @@ pub struct Seen {
 #[derive(Debug)]
 pub struct Standin {
     running: Running,
+    /// The process that serves HTTP, where it is not the one that was started.
+    inner: Option<u32>,
+    /// Whether only processes of its network reach it.
+    alone: bool,
     python: Python,
     port: u16,
     wire: Wire,
@@ -130,16 +139,8 @@ impl Standin {
     /// As [`Standin::start`], but for how its process comes about.
     pub fn born(birth: Birth, python: &Python, scratch: &Scratch, scenario: &str, wire: Wire) -> Result<Self> {
         let port = http::free_port()?;
-        let mut command = python.standin();
-        command.args(["serve", "--seconds", LIFE_SECONDS]);
-        place(&mut command, scratch, (port, wire));
-        command.args(["--scenario", &format!("standin/scenarios/{scenario}.json")]);
-        command.arg("--truth").arg(scratch.file("truth.jsonl"));
-        if wire == Wire::Tls {
-            certificate(scratch)?;
-            command.arg("--tls-cert").arg(scratch.file("cert.pem")).arg("--tls-key").arg(scratch.file("key.pem"));
-        }
-        let (name, log) = ("the stand-in engine", scratch.file("standin.log"));
+        let mut command = serve(python, scratch, scenario, (port, wire))?;
+        let (name, log) = (NAME, scratch.file(LOG));
         let mut running = match birth {
             Birth::New => Running::start(name, &mut command, log)?,
             Birth::Shell => Running::start(name, &mut by_shell(&command), log)?,
@@ -149,12 +150,34 @@ impl Standin {
             Wire::Plain | Wire::Tls => http::listens(port),
             Wire::Unix => UnixStream::connect(socket(scratch)).is_ok(),
         })?;
-        Ok(Self { running, python: python.clone(), port, wire, loads: 0 })
+        Ok(Self { running, inner: None, alone: false, python: python.clone(), port, wire, loads: 0 })
+    }
+
+    /// As [`Standin::start`], in a container; on a port.
+    pub fn contained(
+        container: &Container<'_>,
+        python: &Python,
+        scratch: &Scratch,
+        scenario: &str,
+        wire: Wire,
+    ) -> Result<Self> {
+        let port = http::free_port()?;
+        let mut command = container.around(&serve(python, scratch, scenario, (port, wire))?, scratch)?;
+        let mut running = Running::start(NAME, &mut command, scratch.file(LOG))?;
+        let started = running.pid();
+        let inner = || {
+            let child = |process: &Process| process.parent.0 == started;
+            let children = procfs::processes().into_values().filter(child);
+            if container.has_parent() { children.map(|process| process.id.pid.0).next() } else { Some(started) }
+        };
+        running.until_ready(START, || inner().is_some_and(|pid| procfs::listening(Pid(pid)).contains(&port)))?;
+        let alone = container.has_network();
+        Ok(Self { running, inner: inner(), alone, python: python.clone(), port, wire, loads: 0 })
     }
 
     /// The process that serves HTTP.
     pub fn pid(&self) -> u64 {
-        u64::from(self.running.pid())
+        u64::from(self.inner.unwrap_or_else(|| self.running.pid()))
     }
 
     /// Where it serves, unless that is a Unix socket.
@@ -186,12 +209,13 @@ impl Standin {
     pub fn begin(&mut self, scratch: &Scratch, mix: &str, first: u32) -> Result<Load> {
         let out = scratch.file(&format!("seen-{}.jsonl", self.loads));
         self.loads += 1;
-        Load::begin(&self.python, scratch, (self.port, self.wire), mix, first, &out)
+        let network = self.alone.then(|| self.pid());
+        Load::begin(&self.python, scratch, (self.port, self.wire), mix, first, &out, network)
     }
 
     /// Ends it once it has told the truth of as many requests; all of it, and the widths of the brackets in
     /// words. A request is told of when its engine side has ended too, which may be after the response.
-    pub fn stop(self, scratch: &Scratch, requests: usize) -> Result<(Vec<Truth>, String)> {
+    pub fn stop(mut self, scratch: &Scratch, requests: usize) -> Result<(Vec<Truth>, String)> {
         let file = scratch.file("truth.jsonl");
         let told = || std::fs::read_to_string(&file).map_or(0, |text| text.lines().count());
         for _ in 0..TOLD_LOOKS {
@@ -199,6 +223,11 @@ impl Standin {
                 break;
             }
             std::thread::sleep(TOLD_EVERY);
+        }
+        if let Some(inner) = self.inner.filter(|inner| *inner != self.running.pid()) {
+            // What stands above it in a container ends with it.
+            signal(inner, "TERM")?;
+            self.running.wait(STOP)?;
         }
         let words = self.running.stop(STOP)?;
         Ok((lines(&scratch.file("truth.jsonl"))?, words))
@@ -214,7 +243,7 @@ pub fn send(
     first: u32,
     out: &Path,
 ) -> Result<Vec<Seen>> {
-    Load::begin(python, scratch, (port, wire), mix, first, out)?.finish()
+    Load::begin(python, scratch, (port, wire), mix, first, out, None)?.finish()
 }
 
 /// A load under way.
@@ -232,6 +261,7 @@ impl Load {
         mix: &str,
         first: u32,
         out: &Path,
+        network: Option<u64>,
     ) -> Result<Self> {
         let mut command = python.standin();
         command.args(["load", "--first", &first.to_string()]);
@@ -240,6 +270,9 @@ impl Load {
         command.arg("--out").arg(out);
         if wire == Wire::Tls {
             command.arg("--tls");
+        }
+        if let Some(pid) = network {
+            command = behind(&["nsenter", &format!("--net=/proc/{pid}/ns/net"), "--"], &command);
         }
         let running = Running::start("the load", &mut command, scratch.file("load.log"))?;
         Ok(Self { running, out: out.to_owned() })
@@ -253,15 +286,35 @@ impl Load {
     }
 }
 
+/// What serves a scenario there.
+fn serve(python: &Python, scratch: &Scratch, scenario: &str, (port, wire): (u16, Wire)) -> Result<Command> {
+    let mut command = python.standin();
+    command.args(["serve", "--seconds", LIFE_SECONDS]);
+    place(&mut command, scratch, (port, wire));
+    command.args(["--scenario", &format!("standin/scenarios/{scenario}.json")]);
+    command.arg("--truth").arg(scratch.file("truth.jsonl"));
+    if wire == Wire::Tls {
+        let file = scratch.file("both.pem");
+        certificate(&file)?;
+        command.arg("--tls-cert").arg(&file).arg("--tls-key").arg(&file);
+    }
+    Ok(command)
+}
+
 /// The same command, as what a shell becomes once it has run something else.
 fn by_shell(command: &Command) -> Command {
-    let mut shell = Command::new("sh");
-    shell.args(["-c", "true; exec \"$0\" \"$@\""]).arg(command.get_program()).args(command.get_args());
-    shell.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    behind(&["sh", "-c", "true; exec \"$0\" \"$@\""], command)
+}
+
+/// The same command, as arguments of another.
+fn behind(words: &[&str], command: &Command) -> Command {
+    let mut other = Command::new(words.first().copied().unwrap_or_default());
+    other.args(words.iter().skip(1)).arg(command.get_program()).args(command.get_args());
+    other.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
     if let Some(folder) = command.get_current_dir() {
-        shell.current_dir(folder);
+        other.current_dir(folder);
     }
-    shell
+    other
 }
 
 /// Names the place to serve on, or to send to.
@@ -276,10 +329,11 @@ fn socket(scratch: &Scratch) -> PathBuf {
     scratch.file("engine.sock")
 }
 
-fn certificate(scratch: &Scratch) -> Result<()> {
+/// Makes a certificate that its own key has signed; both are in the file.
+pub fn certificate(file: &Path) -> Result<()> {
     let mut command = Command::new("openssl");
     command.args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]);
-    command.arg("-keyout").arg(scratch.file("key.pem")).arg("-out").arg(scratch.file("cert.pem"));
+    command.arg("-keyout").arg(file).arg("-out").arg(file);
     let output = command.output().context("openssl makes the certificate")?;
     ensure!(output.status.success(), "openssl: {}", String::from_utf8_lossy(&output.stderr));
     Ok(())

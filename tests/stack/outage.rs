@@ -17,9 +17,7 @@ use anyhow::Context as _;
 use anyhow::Result;
 use anyhow::ensure;
 use serde_json::Value;
-use std::io::BufRead as _;
 use std::io::BufReader;
-use std::io::Read as _;
 use std::io::Write as _;
 use std::net::Ipv4Addr;
 use std::net::TcpListener;
@@ -57,24 +55,9 @@ fn receivers() -> Result<(u16, mpsc::Receiver<Told>)> {
 }
 
 fn hear(mut caller: TcpStream) -> Result<Told> {
-    let mut reader = BufReader::new(caller.try_clone()?);
-    let (mut first, mut length) = (String::new(), 0);
-    reader.read_line(&mut first)?;
-    loop {
-        let mut line = String::new();
-        reader.read_line(&mut line)?;
-        let line = line.trim().to_lowercase();
-        if line.is_empty() {
-            break;
-        }
-        if let Some(number) = line.strip_prefix("content-length: ") {
-            length = number.parse()?;
-        }
-    }
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body)?;
+    let told = http::hear(&mut BufReader::new(&caller))?;
     write!(caller, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")?;
-    let path = first.split(' ').nth(1).unwrap_or_default().to_owned();
+    let (path, body) = told.context("nothing said")?;
     Ok((path, serde_json::from_slice(&body)?))
 }
 

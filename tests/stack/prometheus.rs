@@ -64,6 +64,14 @@ impl Prometheus {
         Ok(answer["data"].take())
     }
 
+    /// The exemplars of a histogram between two instants, in Unix seconds.
+    pub(crate) fn exemplars(&self, metric: &str, from: u64, to: u64) -> Result<Vec<Value>> {
+        let query = encoded(&format!("{metric}_bucket"));
+        let data = self.data(&format!("/api/v1/query_exemplars?query={query}&start={from}&end={to}"))?;
+        let series = data.as_array().context("no series with exemplars")?;
+        Ok(series.iter().filter_map(|one| one["exemplars"].as_array()).flatten().cloned().collect())
+    }
+
     /// Waits until it has stored what is wanted.
     pub(crate) fn until(&self, within: Duration, wanted: impl Fn() -> bool) -> Result<()> {
         let deadline = System.now().plus(within);
@@ -150,20 +158,11 @@ fn is_of_a_request(labels: &Value, value: f64, requests: &[Value], field: &str) 
     Ok(())
 }
 
-/// The exemplars of a histogram, from the time of these requests.
-fn stored(prometheus: &Prometheus, requests: &[Value], metric: &str) -> Result<Vec<Value>> {
+fn stored_exemplars(prometheus: &Prometheus, requests: &[Value], metric: &str, field: &str) -> Result<()> {
     let seconds = |request: &Value| request["end_unix_nano"].as_u64().map(|at| at / 1_000_000_000);
     let ends: Vec<u64> = requests.iter().filter_map(seconds).collect();
     let (first, last) = (ends.iter().min().context("no request")?, ends.iter().max().context("no request")?);
-    let query = encoded(&format!("{metric}_bucket"));
-    let path = format!("/api/v1/query_exemplars?query={query}&start={}&end={}", first - 60, last + 60);
-    let data = prometheus.data(&path)?;
-    let series = data.as_array().context("no series with exemplars")?;
-    Ok(series.iter().filter_map(|one| one["exemplars"].as_array()).flatten().cloned().collect())
-}
-
-fn stored_exemplars(prometheus: &Prometheus, requests: &[Value], metric: &str, field: &str) -> Result<()> {
-    let exemplars = stored(prometheus, requests, metric)?;
+    let exemplars = prometheus.exemplars(metric, first - 60, last + 60)?;
     assert!(!exemplars.is_empty(), "{metric}");
     for exemplar in &exemplars {
         let value = exemplar["value"].as_str().and_then(|value| value.parse().ok()).context("no value")?;

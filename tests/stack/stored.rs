@@ -30,7 +30,7 @@ const RECORDS: Duration = Duration::from_mins(1);
 /// What is sent is batched, and metrics of spans are made every 15 seconds.
 const ARRIVES: Duration = Duration::from_mins(1);
 const EVERY: Duration = Duration::from_millis(250);
-const TTFT: &str = "gen_ai_server_time_to_first_token_seconds_bucket";
+const TTFT: &str = "gen_ai_server_time_to_first_token_seconds";
 
 /// The programs, each with the port at which it answers.
 struct Stores {
@@ -113,11 +113,8 @@ fn until<T>(what: &str, mut ask: impl FnMut() -> Result<Option<T>>) -> Result<T>
 /// The trace of the newest exemplar of the time to first token.
 fn exemplar(prometheus: &Prometheus) -> Result<Option<String>> {
     let now = System.anchor().unix_ns / 1_000_000_000;
-    let path = format!("/api/v1/query_exemplars?query={TTFT}&start={}&end={}", now - 600, now + 60);
-    let data = prometheus.data(&path)?;
-    let series = data.as_array().into_iter().flatten();
-    let mut exemplars = series.filter_map(|series| series["exemplars"].as_array()).flatten();
-    Ok(exemplars.next().and_then(|exemplar| exemplar["labels"]["trace_id"].as_str().map(str::to_owned)))
+    let exemplars = prometheus.exemplars(TTFT, now - 600, now + 60)?;
+    Ok(exemplars.first().and_then(|exemplar| exemplar["labels"]["trace_id"].as_str().map(str::to_owned)))
 }
 
 /// An agent with the kit's settings that sends to this Collector.

@@ -2,7 +2,7 @@
 
 Every request has a temperature of its own: its identity on the wire and in the engine, which nothing
 that joins the two may read. Fewer than half of them carry an X-Request-Id.
-Usage: drive.py PORT FILE [--share FRACTION]
+Usage: drive.py URL FILE [--share FRACTION]; the URL is as `wire.Wire` takes it.
 """
 
 import argparse
@@ -13,6 +13,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 from openai import APIStatusError, OpenAI
 
 from wire import Wire, events, real_minus_mono
@@ -49,13 +50,17 @@ PATHS = {"chat": "/v1/chat/completions", "completions": "/v1/completions"}
 class Drive:
     """Makes requests, runs them at a given concurrency, writes what came back."""
 
-    def __init__(self, port: int, out):
-        self.port, self.out = port, out
+    def __init__(self, where: str, out):
+        self.where, self.out = where, out
         self.lock = threading.Lock()
         self.local = threading.local()
         self.random = random.Random(7)
         self.made = 0
-        self.openai = OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none", max_retries=0)
+        unix = where.startswith("unix:")
+        transport = httpx.HTTPTransport(uds=where.removeprefix("unix:")) if unix else None
+        http = httpx.Client(verify=False, transport=transport)
+        base = "http://localhost" if unix else where
+        self.openai = OpenAI(base_url=f"{base}/v1", api_key="none", max_retries=0, http_client=http)
 
     def job(self, kind: str, shape: dict, x_request_id: str | None = None) -> dict:
         """A request that differs from every other in its temperature, and in length and start of its prompt."""
@@ -121,7 +126,7 @@ class Drive:
 
     def wire(self) -> Wire:
         if not hasattr(self.local, "wire"):
-            self.local.wire = Wire("127.0.0.1", self.port)
+            self.local.wire = Wire(self.where)
         return self.local.wire
 
     def by_socket(self, job: dict, saw: dict) -> None:
@@ -186,14 +191,14 @@ def at_once(drive: Drive, jobs: list[dict], workers: int) -> None:
 
 def main() -> None:
     arguments = argparse.ArgumentParser()
-    arguments.add_argument("port", type=int)
+    arguments.add_argument("where", metavar="URL")
     arguments.add_argument("file")
     arguments.add_argument("--share", type=float, default=1.0, help="of each kind, run this share")
     chosen = arguments.parse_args()
     share = lambda count: max(1, round(count * chosen.share))
     started = time.monotonic()
     with open(chosen.file, "w", encoding="utf-8") as out:
-        drive = Drive(chosen.port, out)
+        drive = Drive(chosen.where, out)
         jobs = [drive.job(kind, shape) for kind, (count, shape) in KINDS.items() for _ in range(share(count))]
         drive.random.shuffle(jobs)
         alone, few = len(jobs) // 20, len(jobs) // 5

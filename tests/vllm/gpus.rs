@@ -1,6 +1,7 @@
 //! A real vLLM whose worker stands on a stub GPU in; what each request's span says of engine and GPU out.
 
 use crate::PLAIN;
+use crate::door::Door;
 use crate::place;
 use crate::process::Folder;
 use crate::process::Running;
@@ -40,15 +41,15 @@ const TOLD: [&str; 10] = [
 fn every_span_carries_engine_and_gpu() -> Result<()> {
     let Some(place) = place()? else { return Ok(()) };
     let folder = Folder::new("gpus")?;
-    let (serves, listens) = (free_port()?, free_port()?);
+    let (serves, listens) = (Door::Tcp(free_port()?), free_port()?);
     let (file, library) = (folder.file("spans.jsonl"), folder.file("libnvidia-ml.so.1"));
     let script = Place::script("otlp_receiver.py");
     let receiver = [word(&place.python)?, &script, word(&file)?];
     let mut receiver = Running::start(&receiver, &[], folder.file("receiver.log"))?;
     let port: u16 = receiver.until(30, |receiver| receiver.log().trim().parse().ok())?;
 
-    let mut vllm = place.serve(&PLAIN, serves, None, folder.file("vllm.log"))?;
-    vllm.until(300, |_| ask(serves, "GET", "/health", "").ok())?;
+    let mut vllm = place.serve(&PLAIN, &serves, None, folder.file("vllm.log"))?;
+    vllm.until(300, |_| serves.ask("GET", "/health", "").ok())?;
     nvml::install(&library, &scenario(worker(vllm.pid())?))?;
     let collector = format!("http://127.0.0.1:{port}");
     let settings = [
@@ -57,7 +58,7 @@ fn every_span_carries_engine_and_gpu() -> Result<()> {
         ("TACHOGRAPH_PRICES_GPU_HOUR", "2.5"),
     ];
     let mut agent = place.record(listens, &settings, folder.file("agent.log"))?;
-    agent.until(60, |_| knock(serves, listens, vllm.pid()).ok().filter(|&seen| seen))?;
+    agent.until(60, |_| knock(&serves, listens, vllm.pid()).ok().filter(|&seen| seen))?;
     let saw = folder.file("saw.jsonl");
     let mut drive = Command::new(&place.python);
     drive.arg(Place::script("drive.py")).arg(serves.to_string()).arg(&saw).args(["--share", "0.2"]);

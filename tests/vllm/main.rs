@@ -4,9 +4,12 @@
 
 #![expect(clippy::print_stdout, reason = "the suite's result is a table")]
 
+mod door;
 mod gpus;
+mod neighbours;
 mod process;
 mod run;
+mod server;
 mod table;
 mod trouble;
 mod truth;
@@ -15,6 +18,8 @@ mod unequal;
 use crate::run::Case;
 use crate::run::First;
 use crate::run::Place;
+use crate::run::Start;
+use agent_tests::standin::Wire;
 
 /// Requests of each kind, and in all, that the full load must have.
 const OF_EACH: usize = 20;
@@ -57,6 +62,9 @@ const PLAIN: Case = Case {
     has_spans: true,
     counts_aborted: false,
     share: "1",
+    wire: Wire::Plain,
+    start: Start::Command,
+    through: &[],
 };
 
 #[test]
@@ -78,4 +86,16 @@ fn two_api_servers() -> anyhow::Result<()> {
 #[test]
 fn statistics_off() -> anyhow::Result<()> {
     try_out(&Case { name: "no-stats", flags: &["--disable-log-stats"], has_spans: false, share: "0.3", ..PLAIN })
+}
+
+#[test]
+fn tls_of_the_rust_front_end() -> anyhow::Result<()> {
+    let environment = &[("VLLM_USE_RUST_FRONTEND", "1")];
+    let case = Case { name: "rust-tls", environment, has_spans: false, counts_aborted: true, ..PLAIN };
+    try_out(&Case { wire: Wire::Tls, share: "0.3", ..case })
+}
+
+#[test]
+fn data_parallel() -> anyhow::Result<()> {
+    try_out(&Case { name: "data-parallel", flags: &["--data-parallel-size", "2"], share: "0.1", ..PLAIN })
 }

@@ -1,14 +1,12 @@
 //! A command in; a process group that runs until it is dropped, and then is gone; and what it serves.
 
+use crate::door::Door;
 use anyhow::Context as _;
 use anyhow::Result;
 use anyhow::bail;
 use std::fs::File;
-use std::io::Read as _;
-use std::io::Write as _;
 use std::net::Ipv4Addr;
 use std::net::TcpListener;
-use std::net::TcpStream;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::path::PathBuf;
@@ -102,20 +100,9 @@ pub(crate) fn free_port() -> Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 
-/// The body of an answer with status 200. HTTP/1.0, so the body ends with the connection.
+/// The body of an answer with status 200, over plain TCP.
 pub(crate) fn ask(port: u16, method: &str, path: &str, body: &str) -> Result<String> {
-    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
-    stream.set_read_timeout(Some(Duration::from_secs(30)))?;
-    write!(stream, "{method} {path} HTTP/1.0\r\nHost: localhost\r\n")?;
-    write!(stream, "Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len())?;
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer)?;
-    let answer = String::from_utf8_lossy(&answer).into_owned();
-    let (head, body) = answer.split_once("\r\n\r\n").context("no response head")?;
-    if head.split(' ').nth(1) != Some("200") {
-        bail!("{method} {path}: {head}");
-    }
-    Ok(body.to_owned())
+    Door::Tcp(port).ask(method, path, body)
 }
 
 /// A folder that is empty now and removed with this value.

@@ -1,17 +1,17 @@
 //! A way to start vLLM in; what its clients, vLLM itself and the agent say of the same requests out.
 
+use crate::door::Door;
 use crate::process::Folder;
 use crate::process::Running;
 use crate::process::ask;
 use crate::process::free_port;
 use crate::process::word;
+use crate::server::Server;
+use crate::server::records;
 use crate::truth::Record;
 use crate::truth::Saw;
 use crate::truth::Span;
-use crate::truth::counters;
-use crate::truth::lines;
-use crate::truth::spans;
-use anyhow::Context as _;
+use agent_tests::standin::Wire;
 use anyhow::Result;
 use serde::Deserialize;
 use serde_json::Value;
@@ -19,15 +19,11 @@ use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::path::Path;
 use std::path::PathBuf;
-use std::process::Command;
-use std::process::Stdio;
 use std::thread::sleep;
 use std::time::Duration;
 
 /// The temperature of what is sent only to see whether the agent records yet.
 pub(crate) const KNOCK: f64 = 0.111;
-/// More than a run sends.
-const LIMIT: usize = 10_000;
 
 /// Which comes first.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -50,6 +46,19 @@ pub(crate) struct Case {
     pub(crate) counts_aborted: bool,
     /// How much of the full load.
     pub(crate) share: &'static str,
+    pub(crate) wire: Wire,
+    pub(crate) start: Start,
+    /// Commands that it is started through.
+    pub(crate) through: &'static [&'static str],
+}
+
+/// What starts vLLM.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// Its command.
+    Command,
+    /// Python, by the name of its module.
+    Module,
 }
 
 /// What the three sides say.
@@ -97,14 +106,19 @@ impl Place {
         format!("{}/vllm/{name}", env!("CARGO_MANIFEST_DIR"))
     }
 
-    pub(crate) fn serve(&self, case: &Case, port: u16, spans: Option<u16>, log: PathBuf) -> Result<Running> {
-        let (port, spans) = (port.to_string(), spans.map(|port| format!("http://127.0.0.1:{port}/v1/traces")));
-        let mut command = vec![word(&self.vllm)?, "serve", word(&self.model)?, "--served-model-name", "tiny"];
-        command.extend(["--host", "127.0.0.1", "--port", &port, "--max-model-len", "1024", "--enforce-eager"]);
+    pub(crate) fn serve(&self, case: &Case, door: &Door, spans: Option<u16>, log: PathBuf) -> Result<Running> {
+        let (door, spans) = (door.flags()?, spans.map(|port| format!("http://127.0.0.1:{port}/v1/traces")));
+        let mut command = case.through.to_vec();
+        command.extend(match case.start {
+            Start::Command => vec![word(&self.vllm)?, "serve"],
+            Start::Module => vec![word(&self.python)?, "-m", "vllm.entrypoints.openai.api_server", "--model"],
+        });
+        command.extend([word(&self.model)?, "--served-model-name", "tiny", "--max-model-len", "1024"]);
         // Few seats, small steps and few blocks: queueing, chunked prefill and preemption really occur.
         command.extend(["--max-num-seqs", "4", "--max-num-batched-tokens", "256", "--num-gpu-blocks-override", "12"]);
-        command.push("--enable-prompt-tokens-details");
+        command.extend(["--enforce-eager", "--enable-prompt-tokens-details"]);
         command.extend(spans.iter().flat_map(|url| ["--otlp-traces-endpoint", url]));
+        command.extend(door.iter().map(String::as_str));
         command.extend(case.flags);
         let mut environment = vec![
             ("HF_HUB_OFFLINE", "1"),
@@ -136,89 +150,27 @@ impl Place {
 
     /// Starts all, drives the load, gathers, and ends all.
     pub(crate) fn run(&self, case: &Case) -> Result<Ground> {
-        let folder = Folder::new(case.name)?;
-        let (serves, listens) = (free_port()?, free_port()?);
-        let file = folder.file("spans.jsonl");
-        let receiver = Self::script("otlp_receiver.py");
-        let mut receiver =
-            Running::start(&[word(&self.python)?, &receiver, word(&file)?], &[], folder.file("receiver.log"))?;
-        let traces = receiver.until(30, |receiver| receiver.log().trim().parse().ok())?;
-
-        let traces = case.has_spans.then_some(traces);
+        let folder = Folder::new("agent")?;
+        let listens = free_port()?;
         let start_agent = || -> Result<Running> {
             let mut agent = self.record(listens, &[], folder.file("agent.log"))?;
             agent.until(30, |_| ask(listens, "GET", "/readyz", "").ok())?;
             Ok(agent)
         };
         let early = if case.first == First::Agent { Some(start_agent()?) } else { None };
-        let mut vllm = self.serve(case, serves, traces, folder.file("vllm.log"))?;
-        vllm.until(300, |_| ask(serves, "GET", "/health", "").ok())?;
+        let mut server = Server::start(self, case)?;
+        server.until_ready()?;
         let mut agent = early.map_or_else(start_agent, Ok)?;
-
-        let engine = vllm.pid();
-        agent.until(60, |_| knock(serves, listens, engine).ok().filter(|&seen| seen))?;
-        settle(listens, engine)?;
-        let before = counters(&ask(serves, "GET", "/metrics", "")?);
-        let saw = folder.file("saw.jsonl");
-        let mut drive = Command::new(&self.python);
-        drive.arg(Self::script("drive.py")).arg(serves.to_string()).arg(&saw).args(["--share", case.share]);
-        anyhow::ensure!(drive.stdin(Stdio::null()).status()?.success(), "the load client failed:\n{}", vllm.log());
-        settle(listens, engine)?;
-        // Spans are sent in batches, some time after the request.
-        sleep(Duration::from_secs(6));
-
-        let after = counters(&ask(serves, "GET", "/metrics", "")?);
-        let rose = after.iter().map(|(name, value)| (name.clone(), value - before.get(name).unwrap_or(&0.0)));
-        let snapshot: Value = serde_json::from_str(&ask(listens, "GET", "/api/v1/snapshot", "")?)?;
-        let vitals = snapshot.get("vitals").and_then(Value::as_object).context("no vitals in the snapshot")?;
-        let knocks = |temperature: Option<f64>| temperature == Some(KNOCK);
-        Ok(Ground {
-            saw: lines(&saw)?,
-            spans: spans(&file)?.into_iter().filter(|span| !knocks(Some(span.temperature))).collect(),
-            records: records(listens, engine)?
-                .into_iter()
-                .filter(|record| !knocks(record.params.temperature))
-                .collect(),
-            counters: rose.collect(),
-            vitals: vitals.clone().into_iter().collect(),
-            checks: checks(&snapshot, engine)?,
-        })
+        server.until_recorded(&mut agent, listens)?;
+        let load = server.begin(self, listens, case.share)?;
+        server.ground(listens, load)
     }
-}
-
-/// What the agent compared of this engine by itself.
-fn checks(snapshot: &Value, engine: u32) -> Result<BTreeMap<String, Tally>> {
-    let engines = snapshot.get("engines").and_then(Value::as_array).context("no engines in the snapshot")?;
-    let own = engines.iter().find(|view| view.pointer("/engine/pid").is_some_and(|pid| *pid == engine));
-    let tallies = own.and_then(|view| view.pointer("/checks/tallies")).context("the engine was never asked")?;
-    Ok(serde_json::from_value(tallies.clone())?)
 }
 
 /// Sends one request and says whether the agent has recorded any.
-pub(crate) fn knock(serves: u16, listens: u16, engine: u32) -> Result<bool> {
+pub(crate) fn knock(serves: &Door, listens: u16, engine: u32) -> Result<bool> {
     let body = format!(r#"{{"model":"tiny","prompt":"knock","max_tokens":2,"temperature":{KNOCK}}}"#);
-    ask(serves, "POST", "/v1/completions", &body)?;
+    serves.ask("POST", "/v1/completions", &body)?;
     sleep(Duration::from_millis(500));
     Ok(!records(listens, engine)?.is_empty())
-}
-
-/// What the agent on this port recorded of this engine; the machine may have others.
-fn records(port: u16, engine: u32) -> Result<Vec<Record>> {
-    let mut answer: Value = serde_json::from_str(&ask(port, "GET", &format!("/api/v1/requests?limit={LIMIT}"), "")?)?;
-    let requests = answer.get_mut("requests").and_then(Value::as_array_mut).context("no requests in the answer")?;
-    requests.retain(|request| request.pointer("/target/engine/pid").is_some_and(|pid| *pid == engine));
-    serde_json::from_value(std::mem::take(requests).into()).context("the agent's records")
-}
-
-/// Waits until the agent's list no longer grows.
-fn settle(port: u16, engine: u32) -> Result<()> {
-    let mut last = usize::MAX;
-    loop {
-        let now = records(port, engine)?.len();
-        if now == last {
-            return Ok(());
-        }
-        last = now;
-        sleep(Duration::from_secs(2));
-    }
 }

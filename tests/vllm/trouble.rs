@@ -2,6 +2,7 @@
 //! engine of which a process stands still is wedged until it steps.
 
 use crate::PLAIN;
+use crate::door::Door;
 use crate::place;
 use crate::process::Folder;
 use crate::process::Running;
@@ -84,9 +85,10 @@ impl Scene {
     fn open(place: &Place, name: &'static str, flags: &'static [&'static str]) -> Result<Self> {
         let folder = Folder::new(name)?;
         let (serves, listens) = (free_port()?, free_port()?);
+        let door = Door::Tcp(serves);
         let case = Case { name, flags, has_spans: false, ..PLAIN };
-        let mut vllm = place.serve(&case, serves, None, folder.file("vllm.log"))?;
-        vllm.until(300, |_| ask(serves, "GET", "/health", "").ok())?;
+        let mut vllm = place.serve(&case, &door, None, folder.file("vllm.log"))?;
+        vllm.until(300, |_| door.ask("GET", "/health", "").ok())?;
         let [ttft, tpot, duration] = [TTFT, TPOT, DURATION].map(|limit| limit.to_string());
         let settings = [
             ("TACHOGRAPH_SLO_TTFT_SECONDS", ttft.as_str()),
@@ -97,7 +99,7 @@ impl Scene {
         let mut agent = place.record(listens, &settings, folder.file("agent.log"))?;
         agent.until(30, |_| ask(listens, "GET", "/readyz", "").ok())?;
         let engine = vllm.pid();
-        agent.until(60, |_| knock(serves, listens, engine).ok().filter(|&seen| seen))?;
+        agent.until(60, |_| knock(&door, listens, engine).ok().filter(|&seen| seen))?;
         let seen = folder.file("seen.jsonl");
         let mut scene = Self { serves, listens, loads: 0, seen, agent, vllm, folder };
         scene.load(place, "calm")?;

@@ -1,13 +1,16 @@
 """A request's bytes in; its answer out, each read with the kernel's stamp of when its last segment came.
 
 One connection, kept alive between requests; HTTP/1.1 only. Stamps are CLOCK_REALTIME in the kernel
-and are given here as CLOCK_MONOTONIC nanoseconds.
+and are given here as CLOCK_MONOTONIC nanoseconds. TLS is opened here, not by the socket, so a stamp is that of the
+last ciphertext that the plain bytes lay in. A Unix socket has no stamps.
 """
 
 import json
 import socket
+import ssl
 import struct
 import time
+from urllib.parse import urlsplit
 
 SO_TIMESTAMPING = 37
 IDLE = 2.0  # seconds after which a connection is not used again: servers close theirs after 5
@@ -63,12 +66,51 @@ class Sized:
         return [self.held] if self.done else []
 
 
-class Wire:
-    """One keep-alive connection to the server."""
+class Tls:
+    """A connected socket in; what its ciphertext holds out. Certificates are not verified."""
 
-    def __init__(self, host: str, port: int):
-        self.address = (host, port)
+    def __init__(self, connected: socket.socket):
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        self.socket, self.coming, self.going = connected, ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.session = context.wrap_bio(self.coming, self.going)
+        while True:
+            try:
+                self.session.do_handshake()
+                return self.flush()
+            except ssl.SSLWantReadError:
+                self.flush()
+                self.coming.write(connected.recv(65536) or self.ended())
+
+    def ended(self) -> bytes:
+        raise ConnectionError("closed inside the handshake")
+
+    def flush(self) -> None:
+        self.socket.sendall(self.going.read())
+
+    def sendall(self, data: bytes) -> None:
+        self.session.write(data)
+        self.flush()
+
+    def opened(self, data: bytes) -> bytes:
+        """The plain bytes of all records that are whole with this."""
+        self.coming.write(data)
+        plain = b""
+        try:
+            while piece := self.session.read(65536):
+                plain += piece
+        except (ssl.SSLWantReadError, ssl.SSLZeroReturnError):
+            pass
+        return plain
+
+
+class Wire:
+    """One keep-alive connection to the server: `http://HOST:PORT`, `https://HOST:PORT` or `unix:PATH`."""
+
+    def __init__(self, where: str):
+        self.where = urlsplit(where)
         self.socket = None
+        self.tls = None
         self.used = 0.0
 
     def close(self) -> None:
@@ -80,15 +122,32 @@ class Wire:
         if time.monotonic() - self.used > IDLE:
             self.close()
         if self.socket is None:
-            self.socket = socket.create_connection(self.address, timeout=120)
-            self.socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPING, RX_SOFTWARE)
-            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self.connect()
         lines = [f"POST {path} HTTP/1.1", "Host: tiny", "Content-Type: application/json"]
         lines += [f"Content-Length: {len(body)}"] + [f"{name}: {value}" for name, value in headers.items()]
-        self.socket.sendall("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
+        (self.tls or self.socket).sendall("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
+
+    def connect(self) -> None:
+        if self.where.scheme == "unix":
+            self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            self.socket.settimeout(120)
+            self.socket.connect(self.where.path)
+            return
+        self.socket = socket.create_connection((self.where.hostname, self.where.port), timeout=120)
+        self.socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPING, RX_SOFTWARE)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.tls = Tls(self.socket) if self.where.scheme == "https" else None
 
     def read(self) -> tuple[bytes, int | None]:
-        """What one recvmsg brings, and the kernel's stamp of it (CLOCK_REALTIME ns)."""
+        """What has arrived, in plain, and the kernel's stamp of the last of it (CLOCK_REALTIME ns)."""
+        while True:
+            data, stamp = self.receive()
+            plain = self.tls.opened(data) if self.tls and data else data
+            if plain or not data:
+                return plain, stamp
+
+    def receive(self) -> tuple[bytes, int | None]:
+        """What one recvmsg brings, and its stamp."""
         data, notes, _, _ = self.socket.recvmsg(65536, 512)
         self.used = time.monotonic()
         for level, kind, value in notes:

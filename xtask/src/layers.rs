@@ -17,7 +17,7 @@ const ROOMS: [(&str, &[&str]); 20] = [
     ("request", &["stream", "clock", "ident", "vitals"]),
     ("gpu", &["discover", "clock", "ident", "vitals"]),
     ("engine", &["clock", "ident", "vitals", "sys"]),
-    ("correlate", &["request", "stream", "gpu", "engine", "clock", "ident", "vitals"]),
+    ("correlate", &["request", "stream", "gpu", "engine", "discover", "clock", "ident", "vitals"]),
     ("export", &["correlate", "clock", "ident", "vitals"]),
     ("kit", &["export", "correlate"]),
     ("ui", &["correlate", "clock", "ident", "vitals"]),

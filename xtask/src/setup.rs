@@ -27,6 +27,7 @@ pub(crate) fn all() -> Result<()> {
     standin()?;
     nvml()?;
     systemd()?;
+    containers()?;
     chart()?;
     image()?;
     stack::environment().map(drop)
@@ -42,6 +43,11 @@ pub(crate) fn systemd() -> Result<()> {
         println!("  {}", version()?.lines().next().unwrap_or_default());
         Ok(())
     })
+}
+
+/// What makes containers for the kernel suite, and programs with another C library in them.
+pub(crate) fn containers() -> Result<()> {
+    step("containers for tests", || debian::install(&["libseccomp2", "musl-tools", "iproute2", "util-linux"]))
 }
 
 /// What builds the eBPF object: a compiler with its own `core`, and bpf-linker.

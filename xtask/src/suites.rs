@@ -22,6 +22,7 @@ pub(crate) fn plain() -> Result<()> {
     let standin = setup::standin()?;
     let nvml = setup::nvml()?;
     setup::systemd()?;
+    setup::containers()?;
     let chart = setup::chart()?;
     setup::image()?;
     let stack = stack::environment()?;

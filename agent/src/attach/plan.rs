@@ -277,6 +277,7 @@ fn with_entry(mut ends: Vec<(u64, u64)>) -> Option<Vec<(u64, u64)>> {
 #[cfg(all(test, target_arch = "x86_64"))]
 mod tests {
     use super::*;
+    use crate::discover::FileId;
 
     #[test]
     fn one_hit_after_syscall_is_preferred_to_two() {
@@ -292,7 +293,8 @@ mod tests {
 
     #[test]
     fn a_jump_into_a_hooked_function_is_seen_there_and_a_function_without_an_end_nowhere() {
-        let object = Object { kind: ObjectKind::Libc, path: PathBuf::new(), name: "libc".to_owned() };
+        let object =
+            Object { kind: ObjectKind::Libc, path: PathBuf::new(), name: "libc".to_owned(), file: FileId::default() };
         let hooks: Vec<&Hook> =
             LIBC.iter().filter(|hook| ["recv", "recvfrom", "read"].contains(&hook.function)).collect();
         let function = |file_offset, code: &[u8]| Function { file_offset, code: code.to_vec() };
@@ -311,7 +313,12 @@ mod tests {
 
     #[test]
     fn a_result_is_seen_where_the_function_went_on() {
-        let object = Object { kind: ObjectKind::Libssl, path: PathBuf::new(), name: "libssl".to_owned() };
+        let object = Object {
+            kind: ObjectKind::Libssl,
+            path: PathBuf::new(),
+            name: "libssl".to_owned(),
+            file: FileId::default(),
+        };
         let hooks: Vec<&Hook> = LIBSSL.iter().filter(|hook| hook.function == "SSL_write_ex").collect();
         let function = |file_offset, code: &[u8]| Function { file_offset, code: code.to_vec() };
         // jmp 0x80, which lies before it; there: ret or jmp 0x300; there: nop, ret.
@@ -330,7 +337,7 @@ mod tests {
             .lines()
             .find_map(|line| line.split_whitespace().last().filter(|path| path.contains("libc.so")))
             .unwrap();
-        let object = Object { kind: ObjectKind::Libc, path: path.into(), name: path.into() };
+        let object = Object { kind: ObjectKind::Libc, path: path.into(), name: path.into(), file: FileId::default() };
         let (probes, skips) = plan(&object, Role::Frontend, true).unwrap();
         assert_eq!(skips, []);
         for hook in LIBC {

@@ -1,7 +1,7 @@
 //! Changes in, what is asked of the kernel and announced out, in order.
 
 use super::*;
-use crate::discover::ObjectKind;
+use crate::discover::cgroup::Place;
 use std::sync::Arc;
 use std::sync::Mutex;
 
@@ -49,7 +49,7 @@ fn target(pid: u32, start_ticks: u64, role: Role) -> Target {
     let process = ProcessId { pid: Pid(pid), start_ticks };
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
     let loader = maps.split_whitespace().find(|word| word.contains("/ld-")).unwrap();
-    let file = File { kind: ObjectKind::Loader, path: loader.into(), name: loader.to_owned() };
+    let file = File { kind: ObjectKind::Loader, path: loader.into(), name: loader.to_owned(), file: FileId::default() };
     Target {
         process,
         engine: EngineId(process),
@@ -57,6 +57,7 @@ fn target(pid: u32, start_ticks: u64, role: Role) -> Target {
         role,
         objects: BTreeSet::from([file]),
         closes: Closes::ByClose,
+        place: Place::default(),
         late: false,
     }
 }

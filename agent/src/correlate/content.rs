@@ -4,6 +4,7 @@ use crate::correlate::redact::Rules;
 use crate::stream::content::Both;
 use crate::stream::content::Kind;
 use crate::stream::content::Said;
+use crate::stream::content::Text;
 use crate::stream::content::cut;
 use std::fmt;
 
@@ -102,8 +103,7 @@ impl Content {
 impl Side {
     fn of(said: &Said, rules: &Rules, redacted: &mut u64) -> Self {
         let mut clean = |text: &str| {
-            let text = crate::stream::content::Text { kept: text.to_owned(), shown: text.len(), bytes: 0 };
-            let (text, count) = rules.apply(&text);
+            let (text, count) = rules.apply(&Text::whole(text));
             *redacted += count;
             text
         };

@@ -4,11 +4,13 @@ use crate::clock::MonoNs;
 use crate::correlate::CoreView;
 use crate::correlate::wedged::Wedged;
 use crate::gpu::Lost;
+use crate::gpu::Sample;
 use crate::gpu::State;
 use crate::gpu::Xid;
 use crate::gpu::xid;
 use crate::ident::Pid;
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 /// Events that wait to be told at most; they are asked for each second.
 const WAITING_MAX: usize = 1_024;
@@ -95,7 +97,7 @@ pub struct Events {
     /// By GPU and code.
     xids: BTreeMap<(String, u64), u64>,
     /// Lost GPUs by position.
-    lost: BTreeMap<u32, Option<String>>,
+    lost: BTreeSet<u32>,
     waiting: Vec<Event>,
 }
 
@@ -111,7 +113,7 @@ impl Events {
                 self.xids(uuid, gpu.name.as_ref(), &gpu.xids);
             }
         }
-        self.lost(gpus.iter().map(|gpu| (gpu.index, gpu.uuid.as_str())).collect(), lost, now);
+        self.lost(gpus, lost, now);
     }
 
     /// One more to tell.
@@ -138,16 +140,16 @@ impl Events {
         }
     }
 
-    fn lost(&mut self, answering: BTreeMap<u32, &str>, lost: &[Lost], now: MonoNs) {
+    fn lost(&mut self, answering: &[Sample], lost: &[Lost], now: MonoNs) {
         for gpu in lost {
-            if self.lost.insert(gpu.index, gpu.uuid.clone()).is_none() {
+            if self.lost.insert(gpu.index) {
                 let what = What::GpuLost { gpu: gpu.uuid.clone(), index: gpu.index, why: gpu.why.clone() };
                 self.push(Event { at: now, what });
             }
         }
-        for (index, uuid) in answering {
-            if self.lost.remove(&index).is_some() {
-                self.push(Event { at: now, what: What::GpuBack { gpu: uuid.to_owned() } });
+        for gpu in answering {
+            if self.lost.remove(&gpu.index) {
+                self.push(Event { at: now, what: What::GpuBack { gpu: gpu.uuid.clone() } });
             }
         }
     }
@@ -157,7 +159,6 @@ impl Events {
 mod tests {
     use super::*;
     use crate::gpu::More;
-    use crate::gpu::Sample;
     use std::sync::Arc;
 
     const NOW: MonoNs = MonoNs(99);

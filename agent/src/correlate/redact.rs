@@ -133,10 +133,6 @@ fn is_card(digits: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn all(text: &str) -> Text {
-        Text { kept: text.to_owned(), shown: text.len(), bytes: text.len() as u64 }
-    }
-
     #[test]
     fn secrets_go_and_what_only_looks_like_one_stays() {
         let rules = Rules::new(true, &["ticket-[0-9]+".to_owned(), "Q*".to_owned()]).unwrap();
@@ -160,14 +156,14 @@ mod tests {
             ("ticket-17, ticket-x", "[redacted], ticket-x"),
             ("", ""),
         ] {
-            assert_eq!(rules.apply(&all(text)).0, expected, "{text}");
+            assert_eq!(rules.apply(&Text::whole(text)).0, expected, "{text}");
         }
     }
 
     #[test]
     fn each_secret_counts_once() {
         let rules = Rules::new(true, &["example".to_owned(), "a@".to_owned()]).unwrap();
-        assert_eq!(rules.apply(&all("aa@example.org example")), ("[redacted] [redacted]".to_owned(), 2));
+        assert_eq!(rules.apply(&Text::whole("aa@example.org example")), ("[redacted] [redacted]".to_owned(), 2));
     }
 
     #[test]
@@ -175,7 +171,7 @@ mod tests {
         let rules = Rules::new(true, &[]).unwrap();
         let text = "key sk-0123456789abcdefghij and more ada@example.org";
         for shown in 0..=text.len() {
-            let (out, count) = rules.apply(&Text { shown, ..all(text) });
+            let (out, count) = rules.apply(&Text { shown, ..Text::whole(text) });
             let expected = match shown {
                 0..=4 => text.get(..shown).unwrap().to_owned(),
                 5..=27 => "key [redacted]".to_owned(),
@@ -189,7 +185,7 @@ mod tests {
     #[test]
     fn without_rules_nothing_goes_and_a_bad_rule_is_named() {
         let none = Rules::new(false, &[]).unwrap();
-        assert_eq!(none.apply(&all("ada@example.org 4111111111111111")).1, 0);
+        assert_eq!(none.apply(&Text::whole("ada@example.org 4111111111111111")).1, 0);
         let bad = Rules::new(true, &["a".to_owned(), "(b".to_owned()]).unwrap_err();
         assert_eq!((bad.number, bad.rule.as_str(), bad.what.as_str()), (2, "(b", "unclosed group"));
     }

@@ -8,6 +8,9 @@ use crate::correlate::slo::Objective;
 use crate::correlate::slo::Objectives;
 use crate::correlate::state::Correlator;
 use crate::correlate::state::Settings;
+use crate::discover::cgroup::Container;
+use crate::discover::cgroup::Place;
+use crate::discover::cgroup::Runtime;
 use crate::engine::Facts;
 use crate::engine::Lora;
 use crate::engine::Rank;
@@ -103,6 +106,7 @@ pub(crate) fn streamed(serial: u64) -> Request {
         finish_reasons: vec!["length".to_owned()],
         stream: Some(true),
         params: Params { temperature: Some(0.5), max_tokens: Some(5), ..Params::default() },
+        transfer: None,
         input_tokens: Some(12),
         cached_tokens: Some(4),
         output_tokens: Some(5),
@@ -188,7 +192,14 @@ pub(crate) fn target() -> TargetView {
         attached: vec!["libc.so.6: read, write".to_owned()],
         skipped: vec!["libssl: not loaded".to_owned()],
         in_flight: 0,
+        place: place(),
     }
+}
+
+/// A container of a pod.
+pub(crate) fn place() -> Place {
+    let container = Container { id: "c0ffee00".repeat(8), runtime: Some(Runtime::Containerd) };
+    Place { container: Some(container), pod_uid: Some("2f9a3c51-7d1e-4b0a-9c55-0a1b2c3d4e5f".to_owned()), unit: None }
 }
 
 /// Ids that count up from 1, the same in every run.
@@ -243,6 +254,9 @@ pub(crate) fn busy() -> Correlator {
     let objectives = Objectives { all, ..Objectives::default() };
     let prices = Prices { gpu_hour: vec!["3.60".parse().unwrap()], tokens: vec!["0.10/0.40".parse().unwrap()] };
     let busy = correlator(&Settings { objectives, prices, ..Settings::default() });
+    for pid in [41, 42] {
+        busy.placed(Pid(pid), place());
+    }
     busy.targets(vec![target(), TargetView { pid: Pid(42), role: Role::Core, ..target() }]);
     busy.update(Update::InFlight { pid: Pid(41), requests: 3 }, ANCHOR);
     busy.update(

@@ -21,16 +21,21 @@ use crate::correlate::events::Events;
 use crate::correlate::events::What;
 use crate::correlate::judge::Judge;
 use crate::correlate::labels;
+use crate::correlate::places::Places;
 use crate::correlate::prices::Prices;
 use crate::correlate::redact::Rules;
 use crate::correlate::serving::Lineage;
 use crate::correlate::slo;
+use crate::correlate::split;
+use crate::correlate::split::Halves;
+use crate::correlate::split::Split;
 use crate::correlate::totals::Totals;
 use crate::correlate::trace;
 use crate::correlate::trace::Random;
 use crate::correlate::users::Users;
 use crate::correlate::wedged;
 use crate::correlate::wedged::Change;
+use crate::discover::cgroup::Place;
 use crate::engine;
 use crate::gpu;
 use crate::ident::EngineId;
@@ -112,6 +117,7 @@ impl Correlator {
             kept_view: Arc::default(),
             in_flight: BTreeMap::new(),
             targets: Vec::new(),
+            places: Places::default(),
             cores: BTreeMap::new(),
             judge: Judge::new(settings.objectives.clone()),
             watch: wedged::Watch::default(),
@@ -120,6 +126,7 @@ impl Correlator {
             events: Events::default(),
             prices: settings.prices.clone(),
             users: Users::new(settings.users),
+            halves: Halves::default(),
             pending: VecDeque::new(),
             engines: Engines::default(),
             own: None,
@@ -230,6 +237,14 @@ impl Correlator {
         state.targets = targets;
     }
 
+    /// Where a process runs. Of one that is to be traced it must be told before anything of it is seen.
+    pub fn placed(&self, pid: Pid, place: Place) {
+        let state = &mut *self.lock();
+        let (targets, lineage) = (&state.targets, state.devices.lineage());
+        let needed = |pid| lineage.contains_key(&pid) || targets.iter().any(|target| target.pid == pid);
+        state.places.set(pid, place, needed);
+    }
+
     /// Engine cores that have been silent for so long that their processes are worth a look.
     pub fn suspects(&self, now: MonoNs) -> Vec<Pid> {
         let state = self.lock();
@@ -311,6 +326,7 @@ struct State {
     kept_view: Arc<Vec<Arc<Finished>>>,
     in_flight: BTreeMap<Pid, u32>,
     targets: Vec<TargetView>,
+    places: Places,
     cores: BTreeMap<Pid, CoreView>,
     judge: Judge,
     watch: wedged::Watch,
@@ -320,6 +336,7 @@ struct State {
     events: Events,
     prices: Prices,
     users: Users,
+    halves: Halves,
     /// Requests of which it is not yet known what they used, in the order of their ends.
     pending: VecDeque<Pending>,
     engines: Engines,
@@ -367,6 +384,8 @@ impl State {
         let engine = request.engine.and_then(|engine| self.engines.get(engine));
         let engine_sample = engine.and_then(|engine| engine.sample.clone());
         let engine_facts = engine.map(|engine| Arc::clone(&engine.facts));
+        let place = self.places.of(request.pid);
+        let split::Ended { split, earlier } = self.halves.ended(&request, &trace, &self.vitals);
         let finished = Arc::new(Finished {
             request,
             trace,
@@ -378,12 +397,26 @@ impl State {
             token_dollars,
             engine_sample,
             engine_facts,
+            place,
             verdict,
+            split,
             content: None,
         });
+        if let Some((serial, split)) = earlier {
+            self.keep_split(serial, split);
+        }
         self.kept.push_front(Arc::clone(&finished));
         self.kept.truncate(self.requests_kept);
         finished
+    }
+
+    /// Readers see of the half that ended first what only its other half has told.
+    fn keep_split(&mut self, serial: u64, split: Box<Split>) {
+        let kept = self.kept.iter_mut().find(|kept| kept.request.serial == serial);
+        if let Some(kept) = kept {
+            Arc::make_mut(kept).split = Some(split);
+            self.kept_view = Arc::default();
+        }
     }
 
     /// A new series beyond the cap goes to model `other`, of which there are few.
@@ -465,6 +498,7 @@ impl State {
             slo: self.judge.rolling().windows(now.mono),
             gpus: self.devices.latest().clone(),
             lineage: self.devices.lineage(),
+            places: self.places.all(),
             engines: self.engines.views(),
             requests: Arc::clone(&self.kept_view),
             requests_kept: self.requests_kept,

@@ -1,5 +1,8 @@
 //! /proc in, plain values out. A process that leaves while it is read is one that is not there.
 
+use super::FileId;
+use super::cgroup;
+use super::cgroup::Place;
 use super::family::Process;
 use crate::ident::Pid;
 use crate::ident::ProcessId;
@@ -62,14 +65,27 @@ pub fn root(pid: Pid) -> String {
     open(pid).and_then(|it| it.root().ok()).map(|path| path.display().to_string()).unwrap_or_default()
 }
 
+/// Where a process has mapped a file, and which.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mapped {
+    /// The file.
+    pub file: FileId,
+    /// The first of its mappings, as `/proc/PID/map_files` names it.
+    pub range: String,
+}
+
 /// The files that a process has mapped, as the host names them; as the process does where it has mounts of its own.
-pub fn mapped_files(pid: Pid) -> BTreeSet<String> {
-    let Some(maps) = open(pid).and_then(|it| it.maps().ok()) else { return BTreeSet::new() };
-    let paths = maps.into_iter().filter_map(|map| match map.pathname {
-        MMapPath::Path(path) => Some(path.display().to_string()),
-        _ => None,
-    });
-    paths.collect()
+pub fn mapped_files(pid: Pid) -> BTreeMap<String, Mapped> {
+    let Some(maps) = open(pid).and_then(|it| it.maps().ok()) else { return BTreeMap::new() };
+    let mut files = BTreeMap::new();
+    for map in maps {
+        if let MMapPath::Path(path) = map.pathname {
+            let range = format!("{:x}-{:x}", map.address.0, map.address.1);
+            let file = FileId { device: map.dev, inode: map.inode };
+            files.entry(path.display().to_string()).or_insert(Mapped { file, range });
+        }
+    }
+    files
 }
 
 /// The TCP ports on which a process listens, in its own network namespace.
@@ -93,6 +109,12 @@ pub fn listeners(pid: Pid) -> BTreeSet<SocketAddr> {
         .filter(|entry| entry.state == TcpState::Listen && sockets.contains(&entry.inode))
         .map(|entry| entry.local_address)
         .collect()
+}
+
+/// The container, pod and unit of a process, by its control groups.
+pub fn place(pid: Pid) -> Place {
+    std::fs::read_to_string(format!("/proc/{pid}/cgroup"))
+        .map_or_else(|_| Place::default(), |text| cgroup::place(&text))
 }
 
 /// Whether a process is in another network namespace than this one; `None` where that cannot be read.
@@ -156,7 +178,7 @@ mod tests {
     fn this_process_is_among_them_with_its_libc() {
         let own = Pid(std::process::id());
         assert!(processes()[&own].exe.contains("tachograph"));
-        assert!(mapped_files(own).iter().any(|path| path.contains("libc.so")));
+        assert!(mapped_files(own).keys().any(|path| path.contains("libc.so")));
     }
 
     #[test]

@@ -112,6 +112,15 @@ const CALL: Label = label("call", "tachograph.gpu.call");
 const GI: Label = label("gi", "tachograph.gpu.mig.gpu_instance");
 const CI: Label = label("ci", "tachograph.gpu.mig.compute_instance");
 
+const PLACE: &[Label] = &[
+    ENGINE,
+    PID,
+    label("role", "tachograph.process.role"),
+    label("container_id", "container.id"),
+    label("container_runtime", "container.runtime.name"),
+    label("pod_uid", "k8s.pod.uid"),
+    label("unit", "tachograph.systemd.unit"),
+];
 const SERIES: &[Label] = &[OPERATION, PROVIDER, MODEL];
 const SERIES_ERROR: &[Label] = &[OPERATION, PROVIDER, MODEL, ERROR];
 const PROCESS: &[Label] = &[ENGINE, PID];
@@ -211,6 +220,8 @@ metrics! {
     SCRAPE_CHECKS = Counter "tachograph_engine_scrape_checks_total" "tachograph.engine.scrape.checks" NUMBER
         &[ENGINE, WHAT, label("result", "tachograph.check.result")],
         "Comparisons of the engine's own metrics with its messages, which win: agreed, disagreed.";
+    PROCESS_INFO = Gauge "tachograph_process_info" "tachograph.process.info" NUMBER PLACE,
+        "Always 1; where a traced process or one on a GPU runs stands in the labels: container, pod and unit, by its control groups.";
     MODEL_INFO = Gauge "tachograph_model_info" "tachograph.model.info" NUMBER
         &[ENGINE, label("model", "tachograph.model.name"), label("root", "tachograph.model.root"),
           label("lora_base", "tachograph.model.lora_base"), label("revision", "tachograph.model.revision"),

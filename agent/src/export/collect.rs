@@ -1,10 +1,14 @@
 //! The snapshot in, families of samples out: what all three formats render.
 
 use crate::clock::seconds;
+use crate::correlate::Place;
+use crate::correlate::Role;
+use crate::correlate::Runtime;
 use crate::correlate::Snapshot;
 use crate::correlate::window::Histogram;
 use crate::export::catalog;
 use crate::export::catalog::Metric;
+use crate::ident::Pid;
 use std::borrow::Cow;
 
 mod engines;
@@ -46,6 +50,7 @@ pub fn collect(snapshot: &Snapshot) -> Vec<Family<'_>> {
     requests(snapshot, &mut page);
     objectives(snapshot, &mut page);
     processes(snapshot, &mut page);
+    places(snapshot, &mut page);
     engines::put(snapshot, &mut page);
     gpus::collect(snapshot, &mut page);
     uses(snapshot, &mut page);
@@ -133,10 +138,41 @@ fn objectives<'a>(snapshot: &'a Snapshot, page: &mut Page<'a>) {
     }
 }
 
+/// Where traced processes run, and those of GPUs that are not traced.
+fn places<'a>(snapshot: &'a Snapshot, page: &mut Page<'a>) {
+    let mut put = |pid: Pid, engine: String, role: &'static str, place: &'a Place| {
+        let container = place.container.as_ref();
+        let text = |text: Option<&'a str>| Cow::from(text.unwrap_or_default());
+        let labels = [
+            Cow::from(engine),
+            pid.to_string().into(),
+            role.into(),
+            text(container.map(|container| container.id.as_str())),
+            text(container.and_then(|container| container.runtime).map(Runtime::name)),
+            text(place.pod_uid.as_deref()),
+            text(place.unit.as_deref()),
+        ];
+        page.put(&catalog::PROCESS_INFO, labels, Value::Whole(1));
+    };
+    for target in &snapshot.targets {
+        let role = match target.role {
+            Role::Frontend => "frontend",
+            Role::Core => "core",
+        };
+        put(target.pid, target.engine.0.pid.to_string(), role, &target.place);
+    }
+    let is_traced = |pid| snapshot.targets.iter().any(|target| target.pid == pid);
+    for pid in snapshot.lineage.keys().filter(|pid| !is_traced(**pid)) {
+        if let Some(place) = snapshot.places.get(pid) {
+            put(*pid, snapshot.engine_of(*pid).unwrap_or_default(), "", place);
+        }
+    }
+}
+
 fn processes<'a>(snapshot: &'a Snapshot, page: &mut Page<'a>) {
     let whole = |number: u32| Value::Whole(u64::from(number));
     for target in &snapshot.targets {
-        if target.role == crate::correlate::Role::Frontend {
+        if target.role == Role::Frontend {
             let labels = [target.engine.0.pid.to_string(), target.pid.to_string()];
             page.put(&catalog::REQUESTS_IN_FLIGHT, labels, whole(target.in_flight));
         }
@@ -176,5 +212,26 @@ fn agent<'a>(snapshot: &'a Snapshot, page: &mut Page<'a>) {
     page.put(&catalog::BUILD_INFO, [env!("CARGO_PKG_VERSION")], Value::Whole(1));
     for vital in catalog::VITALS {
         page.put(&vital.metric, NONE, snapshot.vitals.get(vital.field).copied().map(Value::Whole));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::correlate::sample::ANCHOR;
+    use crate::correlate::sample::busy;
+    use crate::correlate::sample::place;
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn a_process_on_a_gpu_names_its_place_though_it_is_not_traced() {
+        let busy = busy();
+        busy.lineage(BTreeMap::from([(Pid(77), vec![Pid(41)]), (Pid(78), vec![Pid(1)])]));
+        busy.placed(Pid(77), Place { unit: Some("vllm.service".to_owned()), ..place() });
+        let snapshot = busy.snapshot(ANCHOR);
+        let families = collect(&snapshot);
+        let info = families.iter().find(|family| family.metric.name == catalog::PROCESS_INFO.name).unwrap();
+        let rows = info.samples.iter().map(|sample| (&*sample.labels[0], &*sample.labels[1], &*sample.labels[6]));
+        assert_eq!(rows.collect::<Vec<_>>(), [("40", "41", ""), ("40", "42", ""), ("40", "77", "vllm.service")]);
     }
 }

@@ -225,7 +225,7 @@ impl Source {
 fn mapped() -> Option<Identity> {
     let files = procfs::mapped_files(Pid(process::id()));
     let library = files
-        .iter()
+        .keys()
         .map(Path::new)
         .find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("libnvidia-ml.so")))?;
     Identity::of(&library.with_file_name("libnvidia-ml.so.1"))

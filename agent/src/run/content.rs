@@ -1,6 +1,8 @@
 //! A whole exchange with words of its own in; where they come out again, and where they never do.
 
 use super::line::Line;
+use super::sample::PID;
+use super::sample::record;
 use crate::attach::Attached;
 use crate::clock::Anchor;
 use crate::clock::MonoNs;
@@ -13,43 +15,18 @@ use crate::export::otlp::log;
 use crate::export::otlp::span;
 use crate::ident::EngineId;
 use crate::ident::EngineKind;
-use crate::ident::Pid;
 use crate::ident::ProcessId;
 use crate::ident::Role;
 use crate::request::Update;
 use crate::stream::content::Capture;
 use crate::ui;
-use agent_ebpf::event::Header;
 use agent_ebpf::event::Kind;
 use std::fmt::Write as _;
 use std::sync::Arc;
-use zerocopy::IntoBytes as _;
 
-const PID: Pid = Pid(7);
 const ANCHOR: Anchor = Anchor { mono: MonoNs(1_000), unix_ns: 1_700_000_000_000_000_000 };
 /// A word that stands in every text of the exchange, and nowhere else.
 const WORD: &str = "xylophone";
-
-fn record(at_ns: u64, seq: u32, kind: Kind, payload: &[u8]) -> Vec<u8> {
-    let len = u32::try_from(payload.len()).unwrap();
-    let header = Header {
-        at_ns,
-        opened_ns: 1,
-        pid: PID.0,
-        tid: PID.0,
-        fd: 5,
-        seq,
-        offset: 0,
-        len,
-        total: len,
-        missing: 0,
-        result: 0,
-        kind,
-        flags: 0,
-        pad: [0; 2],
-    };
-    [header.as_bytes(), payload].concat()
-}
 
 /// What the line says of a request and the events that answer it.
 fn updates(content: Option<Capture>, ask: &str, events: &[String]) -> Vec<Update> {

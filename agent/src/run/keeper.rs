@@ -7,8 +7,11 @@ use crate::clock::System;
 use crate::correlate::TargetView;
 use crate::correlate::state::Correlator;
 use crate::discover;
+use crate::discover::Change;
 use crate::discover::Discover;
+use crate::discover::ObjectKind;
 use crate::engine::scrape;
+use crate::ident::Role;
 use crate::run::engines;
 use crate::vitals::Vitals;
 use std::sync::Arc;
@@ -84,6 +87,9 @@ impl Keeper {
         let changes = self.discover.pass();
         let changed = !changes.is_empty();
         for change in changes {
+            if let Change::Appeared(target) = &change {
+                self.correlator.placed(target.process.pid, target.place.clone());
+            }
             let roster = &self.roster;
             self.attach.apply(change, &self.vitals, &mut |attached| {
                 if roster.send(attached).is_err() {
@@ -105,15 +111,21 @@ impl Keeper {
     }
 }
 
+/// Why nothing of a server's sockets is seen; while it starts, too.
+const NO_LIBC: &str = "the C library: none is mapped yet, or it is linked into the program";
+
 fn view(attachment: &crate::attach::Attachment) -> TargetView {
     let target = &attachment.target;
+    let sees = target.role != Role::Frontend || target.objects.iter().any(|object| object.kind == ObjectKind::Libc);
+    let skipped = attachment.skipped.iter().map(|skip| format!("{}: {}", skip.what, skip.why));
     TargetView {
         pid: target.process.pid,
         engine: target.engine,
         kind: target.kind,
         role: target.role,
         attached: attachment.attached.iter().cloned().collect(),
-        skipped: attachment.skipped.iter().map(|skip| format!("{}: {}", skip.what, skip.why)).collect(),
+        skipped: skipped.chain((!sees).then(|| NO_LIBC.to_owned())).collect(),
         in_flight: 0,
+        place: target.place.clone(),
     }
 }

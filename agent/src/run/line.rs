@@ -138,11 +138,9 @@ mod tests {
     use crate::ident::EngineKind;
     use crate::ident::ProcessId;
     use crate::ident::Role;
-    use agent_ebpf::event::Header;
+    use crate::run::sample::PID;
+    use crate::run::sample::record;
     use agent_ebpf::event::Kind;
-    use zerocopy::IntoBytes as _;
-
-    const PID: Pid = Pid(7);
 
     fn follows(start_ticks: u64) -> Attached {
         let process = ProcessId { pid: PID, start_ticks };
@@ -153,27 +151,6 @@ mod tests {
             role: Role::Frontend,
             late: false,
         }
-    }
-
-    fn record(at_ns: u64, seq: u32, kind: Kind, payload: &[u8]) -> Vec<u8> {
-        let len = u32::try_from(payload.len()).unwrap();
-        let header = Header {
-            at_ns,
-            opened_ns: 1,
-            pid: PID.0,
-            tid: PID.0,
-            fd: 5,
-            seq,
-            offset: 0,
-            len,
-            total: len,
-            missing: 0,
-            result: 0,
-            kind,
-            flags: 0,
-            pad: [0; 2],
-        };
-        [header.as_bytes(), payload].concat()
     }
 
     /// What came out: how each request went wrong, if it did, and who left.

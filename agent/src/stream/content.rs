@@ -84,6 +84,13 @@ pub struct Text {
     pub bytes: u64,
 }
 
+impl Text {
+    /// One that is kept and may be shown whole.
+    pub fn whole(text: &str) -> Self {
+        Self { kept: text.to_owned(), shown: text.len(), bytes: text.len() as u64 }
+    }
+}
+
 /// One text of a turn.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Part {
@@ -200,7 +207,7 @@ impl Said {
     /// Says that something of such a kind is there and not captured.
     pub fn leave_out(&mut self, turn: u32, number: u32, what: &str) {
         if let Some(part) = self.part(turn, Kind::Left, number) {
-            part.text = Text { kept: what.to_owned(), shown: what.len(), bytes: what.len() as u64 };
+            part.text = Text::whole(what);
         }
     }
 

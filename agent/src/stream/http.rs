@@ -7,7 +7,6 @@ mod asks;
 mod connection;
 mod replies;
 
-use crate::clock::MonoNs;
 use crate::ident::Conn;
 use crate::ident::Pid;
 use crate::ring::Close;
@@ -87,86 +86,78 @@ impl Http {
     }
 
     fn read(&mut self, event: &Event<'_>, pen: Pen<'_>, vitals: &Vitals, out: &mut Vec<Message>) {
+        let Self { config, table } = self;
+        let (head_bytes, content) = (config.head_bytes, config.content.as_ref());
+        let cx = &mut Context { at: event.at(), head_bytes, content, vitals, out, pen };
         match *event {
-            Event::Opened { conn, at } => {
-                let cx = &mut self.context(at, vitals, out);
-                if self.known(conn, cx).is_none() {
+            Event::Opened { conn, .. } => {
+                if known(table, conn, cx).is_none() {
                     let mut connection = Connection::new(conn, Asks::fresh());
                     connection.replies = Replies::Head(Collector::new());
-                    self.insert(connection, cx);
+                    insert(table, connection, cx);
                 }
             }
-            Event::Data { conn, way, at, bytes, missing } => {
-                let cx = &mut Context { pen, ..self.context(at, vitals, out) };
-                if self.known(conn, cx).is_none() {
+            Event::Data { conn, way, bytes, missing, .. } => {
+                if known(table, conn, cx).is_none() {
                     if way == Way::Out || !http1::looks_like_request(bytes) {
                         return;
                     }
-                    self.insert(Connection::new(conn, Asks::Seeking), cx);
+                    insert(table, Connection::new(conn, Asks::Seeking), cx);
                 }
-                let Some(connection) = self.known(conn, cx).filter(|known| !known.deaf) else { return };
+                let Some(connection) = known(table, conn, cx).filter(|known| !known.deaf) else { return };
                 match way {
                     Way::In => connection.incoming(bytes, missing, cx),
                     Way::Out => connection.outgoing(bytes, missing, cx),
                 }
             }
             Event::Blocked { conn, at } => {
-                let cx = &mut self.context(at, vitals, out);
-                if let Some(connection) = self.known(conn, cx) {
+                if let Some(connection) = known(table, conn, cx) {
                     connection.block(at);
                 }
             }
-            Event::Closed { conn, at, how } => {
-                let cx = &mut self.context(at, vitals, out);
-                if self.known(conn, cx).is_some()
-                    && let Some(mut connection) = self.table.remove(&Key::of(conn))
+            Event::Closed { conn, how, .. } => {
+                if known(table, conn, cx).is_some()
+                    && let Some(mut connection) = table.remove(&Key::of(conn))
                 {
                     connection.close(how, cx);
                 }
             }
-            Event::Lost { conn, at, .. } => {
-                let cx = &mut self.context(at, vitals, out);
-                if let Some(connection) = self.known(conn, cx) {
+            Event::Lost { conn, .. } => {
+                if let Some(connection) = known(table, conn, cx) {
                     connection.gap(cx);
                 }
             }
-            Event::ConnectionsLost { at } => out.push(Message::ExchangesLost { at }),
-            Event::Process { pid, at, change: ProcessChange::Exited } => {
-                let cx = &mut self.context(at, vitals, out);
-                for mut connection in self.table.remove_where(|key| key.pid == pid) {
+            Event::ConnectionsLost { at } => cx.out.push(Message::ExchangesLost { at }),
+            Event::Process { pid, change: ProcessChange::Exited, .. } => {
+                for mut connection in table.remove_where(|key| key.pid == pid) {
                     connection.break_all(Break::ProcessGone, cx);
                 }
             }
             Event::Process { .. } | Event::Frame { .. } | Event::FramesLost { .. } => {}
         }
     }
+}
 
-    fn context<'a>(&self, at: MonoNs, vitals: &'a Vitals, out: &'a mut Vec<Message>) -> Context<'a> {
-        let Config { head_bytes, content, .. } = &self.config;
-        Context { at, head_bytes: *head_bytes, content: content.clone(), vitals, out, pen: Pen::default() }
+/// The connection, if it is followed. A later one on the same descriptor ends the earlier one.
+fn known<'a>(table: &'a mut Table<Key, Connection>, conn: Conn, cx: &mut Context<'_>) -> Option<&'a mut Connection> {
+    let key = Key::of(conn);
+    if table.get_mut(&key).is_some_and(|known| known.conn.opened_ns < conn.opened_ns)
+        && let Some(mut replaced) = table.remove(&key)
+    {
+        replaced.close(Close::Replaced, cx);
     }
+    table.get_mut(&key).filter(|known| known.conn == conn)
+}
 
-    /// The connection, if it is followed. A later one on the same descriptor ends the earlier one.
-    fn known(&mut self, conn: Conn, cx: &mut Context<'_>) -> Option<&mut Connection> {
-        let key = Key::of(conn);
-        if self.table.get_mut(&key).is_some_and(|known| known.conn.opened_ns < conn.opened_ns)
-            && let Some(mut replaced) = self.table.remove(&key)
-        {
-            replaced.close(Close::Replaced, cx);
-        }
-        self.table.get_mut(&key).filter(|known| known.conn == conn)
+fn insert(table: &mut Table<Key, Connection>, connection: Connection, cx: &mut Context<'_>) {
+    let key = Key::of(connection.conn);
+    // An event of a connection that the table has since replaced.
+    if table.get_mut(&key).is_some() {
+        return;
     }
-
-    fn insert(&mut self, connection: Connection, cx: &mut Context<'_>) {
-        let key = Key::of(connection.conn);
-        // An event of a connection that the table has since replaced.
-        if self.table.get_mut(&key).is_some() {
-            return;
-        }
-        if let Some(mut evicted) = self.table.insert(key, connection, |known| known.open.is_empty()) {
-            cx.vitals.evicted.one();
-            evicted.break_all(Break::Evicted, cx);
-        }
+    if let Some(mut evicted) = table.insert(key, connection, |known| known.open.is_empty()) {
+        cx.vitals.evicted.one();
+        evicted.break_all(Break::Evicted, cx);
     }
 }
 

@@ -10,6 +10,7 @@ use crate::correlate::ITL_BOUNDS_NS;
 use crate::correlate::Itl;
 use crate::correlate::Request;
 use crate::correlate::Sample;
+use crate::correlate::split::Split;
 use crate::correlate::totals;
 use crate::correlate::trace;
 use serde_json::Map;
@@ -19,7 +20,7 @@ use serde_json::json;
 /// The JSON of a finished request. Instants and `*_ns` are nanoseconds, instants of CLOCK_MONOTONIC;
 /// `*_seconds` of an instant count from `accepted`.
 pub fn record(finished: &Finished) -> Value {
-    let Finished { request, trace, end_unix_ns, anchor, engine_sample, engine_facts, verdict, .. } = finished;
+    let Finished { request, trace, end_unix_ns, anchor, engine_sample, engine_facts, place, verdict, .. } = finished;
     let explained = verdict.as_ref().and_then(|verdict| verdict.explained);
     let since = |instant: Option<MonoNs>| Some(seconds(instant?.since(request.accepted?)?));
     let fields = [
@@ -33,6 +34,7 @@ pub fn record(finished: &Finished) -> Value {
         ("time_unix_nano", json!(request.accepted.map(|at| anchor.unix_ns(at)))),
         ("end_unix_nano", json!(end_unix_ns)),
         ("target", json!({ "pid": request.pid, "engine": request.engine, "model": request.model })),
+        ("place", json!(**place)),
         ("connection", json!(request.exchange.map(connection))),
         ("response_model", json!(request.response_model)),
         ("operation", json!(request.operation)),
@@ -90,6 +92,7 @@ pub fn record(finished: &Finished) -> Value {
         ("token_dollars", json!(finished.token_dollars)),
         ("engine_sample", json!(engine_sample.as_deref().map(sample))),
         ("served", served(request, engine_facts.as_deref())),
+        ("disaggregated", json!(finished.split.as_deref().map(disaggregated))),
     ];
     let mut record: Map<String, Value> = fields.map(|(key, value)| (key.to_owned(), value)).into_iter().collect();
     let mut reasons: Map<String, Value> =
@@ -140,6 +143,31 @@ fn served(request: &Request, facts: Option<&Facts>) -> Value {
         "dtype": flag("dtype"),
         "quantization": flag("quantization"),
         "engine_version": facts.and_then(|facts| facts.version.as_ref()),
+    })
+}
+
+/// What the request was of one that two engines served.
+fn disaggregated(split: &Split) -> Value {
+    let other = split.other.as_ref().map(|other| {
+        let (trace_id, span_id) = other.place();
+        json!({
+            "id": other.serial,
+            "target": { "pid": other.pid, "engine": other.engine },
+            "trace_id": trace_id,
+            "span_id": span_id,
+            "instants": { "accepted": other.accepted, "finished": other.finished },
+        })
+    });
+    json!({
+        "role": split.half,
+        "remote_engine_id": split.transfer.remote_engine,
+        "remote_request_id": split.transfer.remote_request,
+        "transfer_id": split.transfer.id,
+        "other": other,
+        "handover_seconds": split.handover_ns.map(seconds),
+        "handover_ns": split.handover_ns,
+        "duration_seconds": split.duration_ns.map(seconds),
+        "duration_ns": split.duration_ns,
     })
 }
 
@@ -233,8 +261,14 @@ fn usual_reason(path: &str) -> &'static str {
         "used.dollars" | "token_dollars" => "no_price",
         "served.lora_adapter" | "served.lora_root" => "no_adapter",
         "served.revision" | "served.dtype" | "served.quantization" => "no_flag",
+        _ if path.starts_with("place.") => "not_in_control_group",
         _ if path.starts_with("served.") => "not_told",
         _ if path.starts_with("engine_sample.") => "not_exported",
+        "disaggregated" => "not_disaggregated",
+        "disaggregated.remote_engine_id" | "disaggregated.remote_request_id" | "disaggregated.transfer_id" => {
+            "not_sent"
+        }
+        _ if path.starts_with("disaggregated.") => "other_half_not_seen",
         "slo_missed" => "no_objective",
         "cause" | "cause_seconds" => "nothing_missed",
         _ if path.starts_with("params.") => "not_sent",
@@ -251,6 +285,7 @@ mod tests {
     use crate::correlate::sample::busy;
     use crate::correlate::sample::refused;
     use crate::correlate::sample::streamed;
+    use crate::correlate::split;
 
     fn of(request: Request) -> Value {
         record(&busy().update(Update::Ended(Box::new(request)), ANCHOR).remove(0))
@@ -260,6 +295,21 @@ mod tests {
     fn two_requests() {
         let both = json!([of(streamed(1)), of(refused(2))]);
         golden::check("requests.json", &(serde_json::to_string_pretty(&both).unwrap() + "\n"));
+    }
+
+    #[test]
+    fn readers_see_of_each_half_its_other() {
+        let correlator = busy();
+        let [prefill, decode] = split::sample::halves();
+        for half in [prefill, decode] {
+            correlator.update(Update::Ended(Box::new(half)), ANCHOR);
+        }
+        let records: Vec<Value> = correlator.snapshot(ANCHOR).requests.iter().map(|it| record(it)).collect();
+        let part = |number: usize, path: &str| records[number]["disaggregated"].pointer(path).cloned().unwrap();
+        assert_eq!([0, 1].map(|it| part(it, "/role")), ["decode", "prefill"]);
+        assert_eq!([0, 1].map(|it| part(it, "/other/id")), [json!(1), json!(2)]);
+        assert_eq!(part(0, "/other/span_id"), records[1]["span_id"]);
+        assert_eq!(part(0, "/duration_ns"), part(1, "/duration_ns"));
     }
 
     fn keys(value: &Value) -> Vec<&String> {

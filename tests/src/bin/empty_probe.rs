@@ -10,6 +10,7 @@ use tachograph::attach::object;
 use tachograph::attach::object::Way;
 use tachograph::attach::plan;
 use tachograph::attach::plan::Probe;
+use tachograph::discover::FileId;
 use tachograph::discover::Object;
 use tachograph::discover::ObjectKind;
 use tachograph::ident::Role;
@@ -22,7 +23,8 @@ fn main() -> Result<()> {
     let libc = maps.lines().filter_map(|line| line.split_whitespace().last()).find(|path| path.contains("/libc.so"));
     let name = libc.context("a process without libc")?.to_owned();
     let path = PathBuf::from(format!("/proc/{pid}/root{name}"));
-    let (probes, _) = plan::plan(&Object { kind: ObjectKind::Libc, path, name }, Role::Frontend, false)?;
+    let (probes, _) =
+        plan::plan(&Object { kind: ObjectKind::Libc, path, name, file: FileId::default() }, Role::Frontend, false)?;
     let config = object::Config { ring_bytes: RING_BYTES, keep_losses: false, way: Way::offered() };
     let object::Loaded { mut object, .. } = object::Object::load(config)?;
     let sends = probes.into_iter().filter(|probe| ["write", "send"].contains(&probe.function));

@@ -1,5 +1,7 @@
 //! Rust values in, OTLP attributes out; what is unknown makes none.
 
+use crate::correlate::Place;
+use crate::correlate::Runtime;
 use opentelemetry_proto::tonic::common::v1::AnyValue;
 use opentelemetry_proto::tonic::common::v1::ArrayValue;
 use opentelemetry_proto::tonic::common::v1::KeyValue;
@@ -102,5 +104,14 @@ impl Attributes {
         if !items.is_empty() {
             self.put(key, items);
         }
+    }
+
+    /// Adds where a process runs. No convention has a name for its unit.
+    pub fn place(&mut self, place: &Place) {
+        let Place { container, pod_uid, unit } = place;
+        self.put("container.id", container.as_ref().map(|it| &it.id));
+        self.put("container.runtime.name", container.as_ref().and_then(|it| it.runtime).map(Runtime::name));
+        self.put("k8s.pod.uid", pod_uid.as_ref());
+        self.put("tachograph.systemd.unit", unit.as_ref());
     }
 }

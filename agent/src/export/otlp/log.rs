@@ -84,11 +84,10 @@ pub fn record(entry: &Entry) -> LogRecord {
 
 fn request(finished: &Finished) -> LogRecord {
     let fate = Fate::of(&finished.request);
-    let missed = finished.verdict.as_ref().is_some_and(|verdict| !verdict.missed.is_empty());
     let severity = match fate {
         Fate::Failed => SeverityNumber::Error,
         Fate::Refused => SeverityNumber::Warn,
-        Fate::Ok | Fate::Left if missed => SeverityNumber::Warn,
+        Fate::Ok | Fate::Left if finished.missed() => SeverityNumber::Warn,
         Fate::Ok | Fate::Left => SeverityNumber::Info,
     };
     let Request { model, user, session, x_request_id, error_type, .. } = &finished.request;
@@ -99,6 +98,7 @@ fn request(finished: &Finished) -> LogRecord {
     attributes.put("user.id", user.as_ref());
     attributes.put("tachograph.x_request_id", x_request_id.as_ref());
     attributes.put("error.type", error_type.as_ref());
+    attributes.place(&finished.place);
     LogRecord {
         trace_id: finished.trace.trace_id.to_vec(),
         span_id: finished.trace.span_id.to_vec(),

@@ -28,9 +28,8 @@ impl Shares {
     /// Whether this request has one. The trace decides, so that all requests of a trace that ended alike have one or
     /// none has.
     pub fn keep(&self, finished: &Finished) -> bool {
-        let missed = finished.verdict.as_ref().is_some_and(|verdict| !verdict.missed.is_empty());
         let share = match Fate::of(&finished.request) {
-            Fate::Ok if missed => self.slow,
+            Fate::Ok if finished.missed() => self.slow,
             Fate::Ok => self.ok,
             Fate::Refused => self.refused,
             Fate::Left => self.cancelled,

@@ -12,6 +12,7 @@ use crate::correlate::cause::Explained;
 use crate::correlate::during::During;
 use crate::correlate::fate::Fate;
 use crate::correlate::labels;
+use crate::correlate::split::Other;
 use crate::correlate::totals;
 use crate::export::otlp::attribute::Attributes;
 use crate::export::otlp::content;
@@ -20,6 +21,7 @@ use crate::export::otlp::llm::Calls;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::SpanFlags;
 use opentelemetry_proto::tonic::trace::v1::Status;
+use opentelemetry_proto::tonic::trace::v1::span::Link;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use std::collections::BTreeMap;
@@ -63,7 +65,20 @@ fn server(finished: &Finished, calls: Calls) -> Span {
             message: request.error_type.clone().unwrap_or_default(),
             code: StatusCode::Error as i32,
         }),
+        links: finished.split.as_ref().and_then(|split| split.other.as_ref()).map(link).into_iter().collect(),
         ..Span::default()
+    }
+}
+
+/// To the other half of a request that two engines served, which ended before this one.
+fn link(other: &Other) -> Link {
+    let mut attributes = Attributes::default();
+    attributes.put("tachograph.engine.pid", other.engine.map(|engine| engine.0.pid.0));
+    Link {
+        trace_id: other.trace_id.to_vec(),
+        span_id: other.span_id.to_vec(),
+        attributes: attributes.0,
+        ..Link::default()
     }
 }
 
@@ -133,6 +148,7 @@ fn attributes(finished: &Finished, calls: Calls) -> Attributes {
     }
     own(&finished.request, &mut out);
     around(finished, &mut out);
+    out.place(&finished.place);
     if let Some(content) = &finished.content {
         content::attributes(content, &finished.request.finish_reasons, &mut out);
     }
@@ -281,6 +297,14 @@ fn around(finished: &Finished, out: &mut Attributes) {
         out.put("tachograph.used.cost_dollars", used.part.dollars);
     }
     out.put("tachograph.token_dollars", finished.token_dollars);
+    if let Some(split) = &finished.split {
+        out.put("tachograph.disaggregated.role", split.half.name());
+        out.put("tachograph.disaggregated.remote_engine_id", split.transfer.remote_engine.as_ref());
+        out.put("tachograph.disaggregated.remote_request_id", split.transfer.remote_request.as_ref());
+        out.put("tachograph.disaggregated.transfer_id", split.transfer.id.as_ref());
+        out.put("tachograph.disaggregated.handover", split.handover_ns.map(seconds));
+        out.put("tachograph.disaggregated.duration", split.duration_ns.map(seconds));
+    }
     if let Some(engine) = &finished.engine_sample {
         out.put("tachograph.engine.scraped.running", engine.running);
         out.put("tachograph.engine.scraped.waiting", engine.waiting);
@@ -319,11 +343,28 @@ mod tests {
     use crate::correlate::sample::busy;
     use crate::correlate::sample::refused;
     use crate::correlate::sample::streamed;
+    use opentelemetry_proto::tonic::common::v1::any_value;
     use std::fmt::Write as _;
     use std::sync::Arc;
 
     fn finished(request: Request) -> Arc<Finished> {
         busy().update(Update::Ended(Box::new(request)), ANCHOR).remove(0)
+    }
+
+    #[test]
+    fn the_half_that_ends_last_links_to_the_other() {
+        let correlator = busy();
+        let server =
+            |half| server(&correlator.update(Update::Ended(Box::new(half)), ANCHOR).remove(0), Calls::default());
+        let [prefill, decode] = crate::correlate::split::sample::halves().map(server);
+        assert_eq!(prefill.links, []);
+        let linked: Vec<_> = decode.links.iter().map(|link| (&link.trace_id, &link.span_id)).collect();
+        assert_eq!(linked, [(&prefill.trace_id, &prefill.span_id)]);
+        for (span, expected) in [(&prefill, "prefill"), (&decode, "decode")] {
+            let role = span.attributes.iter().find(|it| it.key == "tachograph.disaggregated.role");
+            let role = role.and_then(|it| it.value.as_ref()?.value.as_ref());
+            assert_eq!(role, Some(&any_value::Value::StringValue(expected.to_owned())));
+        }
     }
 
     #[expect(clippy::use_debug, reason = "the golden shows values with their types")]

@@ -168,7 +168,7 @@ impl Connection {
                     cx.vitals.http_encoded.one();
                     Reading::Unread("encoded")
                 } else {
-                    Reading::Scan(Box::new(AskScan::new(operation, cx.content.as_ref())))
+                    Reading::Scan(Box::new(AskScan::new(operation, cx.content)))
                 }
             }
         };

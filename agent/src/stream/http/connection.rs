@@ -21,7 +21,7 @@ use std::collections::VecDeque;
 pub(super) struct Context<'a> {
     pub(super) at: MonoNs,
     pub(super) head_bytes: usize,
-    pub(super) content: Option<Capture>,
+    pub(super) content: Option<&'a Capture>,
     pub(super) vitals: &'a Vitals,
     pub(super) out: &'a mut Vec<Message>,
     /// At the first byte of the event's that was not read yet.

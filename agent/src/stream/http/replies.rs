@@ -250,8 +250,8 @@ impl Connection {
                         cx.vitals.http_encoded.one();
                         Reading::Nothing
                     }
-                    (true, false, true) => Reading::events(cx.content.as_ref()),
-                    (true, false, false) => Reading::Json(Box::new(ReplyScan::new(cx.content.as_ref()))),
+                    (true, false, true) => Reading::events(cx.content),
+                    (true, false, false) => Reading::Json(Box::new(ReplyScan::new(cx.content))),
                 };
                 if let Some(exchange) = self.first() {
                     let head = ReplyHead { status, stream, after_rubbish: self.asks.is_over() };

@@ -4,6 +4,7 @@ mod masked;
 mod talks;
 
 use super::*;
+use crate::clock::MonoNs;
 use crate::stream::Chunk;
 use crate::stream::http::tests::talks::conversations;
 use crate::stream::mask::HIDDEN;

@@ -4,6 +4,7 @@ mod content;
 
 use crate::stream::AskBody;
 use crate::stream::Operation;
+use crate::stream::Transfer;
 use crate::stream::content::Capture;
 use crate::stream::content::KEPT;
 use crate::stream::json::Fault;
@@ -42,6 +43,12 @@ enum Field {
     InputItem,
     Stop,
     StopItem,
+    Transfer,
+    RemotePrefill,
+    RemoteDecode,
+    RemoteEngine,
+    RemoteRequest,
+    TransferId,
     Said(Place),
 }
 
@@ -59,6 +66,8 @@ impl Field {
 
 /// Kept of names: model, user, session.
 const NAME: usize = 256;
+/// Kept of a request's id.
+const ID: usize = 512;
 
 const ROWS: &[Row<Field>] = &[
     ("model", Field::Model, NAME),
@@ -88,6 +97,12 @@ const ROWS: &[Row<Field>] = &[
     ("stop[]", Field::StopItem, SOME),
     ("stop_sequences", Field::Stop, SOME),
     ("stop_sequences[]", Field::StopItem, SOME),
+    ("kv_transfer_params", Field::Transfer, SOME),
+    ("kv_transfer_params.do_remote_prefill", Field::RemotePrefill, SOME),
+    ("kv_transfer_params.do_remote_decode", Field::RemoteDecode, SOME),
+    ("kv_transfer_params.remote_engine_id", Field::RemoteEngine, NAME),
+    ("kv_transfer_params.remote_request_id", Field::RemoteRequest, ID),
+    ("kv_transfer_params.transfer_id", Field::TransferId, NAME),
 ];
 
 static TREE: LazyLock<Node<Field>> = LazyLock::new(|| Node::default().with("", ROWS));
@@ -173,6 +188,7 @@ impl Draft {
         }
         let body = &mut self.body;
         let params = &mut body.params;
+        let transfer = body.transfer.as_deref_mut();
         match field {
             Field::Model => body.model = value.text(),
             Field::Stream => body.stream = value.bool(),
@@ -199,6 +215,12 @@ impl Draft {
             Field::Prompt | Field::PromptItem | Field::Input | Field::InputItem | Field::Said(_) => {}
             Field::Stop => body.stop = value.filled(),
             Field::StopItem => body.stop = true,
+            Field::Transfer => body.transfer = (value == Value::Open).then(Box::default),
+            Field::RemotePrefill => within(transfer, |it| it.remote_prefill = value.bool()),
+            Field::RemoteDecode => within(transfer, |it| it.remote_decode = value.bool()),
+            Field::RemoteEngine => within(transfer, |it| it.remote_engine = whole(value)),
+            Field::RemoteRequest => within(transfer, |it| it.remote_request = whole(value)),
+            Field::TransferId => within(transfer, |it| it.id = whole(value)),
         }
     }
 
@@ -207,6 +229,17 @@ impl Draft {
         body.params.max_tokens = self.max_new_tokens.or(self.max_tokens);
         body.session = self.session.or(self.extra_session);
         body
+    }
+}
+
+/// An id, which says nothing once it is cut.
+fn whole(value: Value<'_>) -> Option<String> {
+    matches!(value, Value::Text(_)).then(|| value.text()).flatten()
+}
+
+fn within(transfer: Option<&mut Transfer>, change: impl FnOnce(&mut Transfer)) {
+    if let Some(transfer) = transfer {
+        change(transfer);
     }
 }
 
@@ -291,6 +324,24 @@ mod tests {
         assert_eq!(body.model.as_deref(), Some("b"));
         assert_eq!((body.stream, body.include_usage, body.params.n, body.params.temperature), (None, None, None, None));
         assert_eq!((body.params.max_tokens, body.stop, body.session.as_deref()), (Some(7), false, Some("top")));
+    }
+
+    #[test]
+    fn what_is_said_of_another_engine() {
+        let said = |value: &str| read(Operation::Chat, &format!(r#"{{"kv_transfer_params":{value}}}"#)).transfer;
+        let whole = r#"{"do_remote_prefill":true,"do_remote_decode":false,"remote_block_ids":[[1,2]],
+            "remote_engine_id":"e","remote_request_id":"chatcmpl-1-0a","transfer_id":"t","remote_host":"h"}"#;
+        let expected = Transfer {
+            remote_prefill: Some(true),
+            remote_decode: Some(false),
+            remote_engine: Some("e".into()),
+            remote_request: Some("chatcmpl-1-0a".into()),
+            id: Some("t".into()),
+        };
+        assert_eq!(said(whole).as_deref(), Some(&expected));
+        assert_eq!(said(r#"{"remote_request_id":null}"#).as_deref(), Some(&Transfer::default()));
+        assert_eq!(said(&format!(r#"{{"remote_request_id":"{}"}}"#, "x".repeat(600))).unwrap().remote_request, None);
+        assert_eq!((said("null"), said("1")), (None, None));
     }
 
     /// `serde_json` is the judge: what it accepts is read as it reads it.
