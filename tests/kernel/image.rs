@@ -72,8 +72,8 @@ impl Image {
         build.args(["--pull-never", "--build-arg", &format!("BASE={BASE}"), "--build-arg", "VERSION=1.2.3"]);
         ran(build.arg("--file").arg(here("../helm/Containerfile")).args(["--tag", IMAGE]).arg(&context))?;
         let said = ran(image.buildah("inspect").args(["--type", "image", IMAGE]))?;
-        let mut said: Value = serde_json::from_str(&said)?;
-        image.settings = said.pointer_mut("/OCIv1/config").map(Value::take).context("an image without settings")?;
+        let said: Value = serde_json::from_str(&said)?;
+        image.settings = said.pointer("/OCIv1/config").context("no settings of the image")?.clone();
         let container = ran(image.buildah("from").args(["--pull-never", IMAGE]))?;
         image.root = ran(image.buildah("mount").arg(container))?.into();
         Ok(image)

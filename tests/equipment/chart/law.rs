@@ -1,5 +1,7 @@
 //! Rendered objects in; what an agent may not be and is, out: the law of privileges and of what the cluster grants.
 
+#![expect(clippy::indexing_slicing, reason = "JSON that lacks a key gives null, which each law judges")]
+
 use crate::chart::render::Helm;
 use anyhow::Result;
 use serde_json::Value;
@@ -9,27 +11,34 @@ use std::collections::BTreeSet;
 /// What every agent holds.
 const CAPABILITIES: [&str; 3] = ["BPF", "PERFMON", "SYS_PTRACE"];
 
+/// These start no container and grant no right.
+const HARMLESS: [&str; 7] =
+    ["ConfigMap", "NetworkPolicy", "PodMonitor", "PrometheusRule", "Service", "ServiceAccount", "ServiceMonitor"];
+
 /// Breaches, by their names; `more` is what this case adds to the capabilities.
 pub(super) fn breaches(objects: &[Value], more: &[&str]) -> Vec<String> {
     let mut found = Vec::new();
     let mut agents = 0;
+    let (mut roles, mut bindings) = (Vec::new(), Vec::new());
     for object in objects {
         match object["kind"].as_str() {
             Some("DaemonSet") => {
                 agents += 1;
                 pod(&object["spec"]["template"]["spec"], more, &mut found);
             }
-            Some("ClusterRole") => must(&mut found, "role", object["rules"] == rules()),
-            // Nothing else may start a container or grant a right.
-            Some("ClusterRoleBinding" | "ConfigMap" | "NetworkPolicy" | "Service" | "ServiceAccount") => {}
-            Some("PodMonitor" | "PrometheusRule" | "ServiceMonitor") => {}
+            Some("ClusterRole") => {
+                must(&mut found, "role", object["rules"] == rules());
+                roles.push(&object["metadata"]["name"]);
+            }
+            Some("ClusterRoleBinding") => bindings.push(&object["roleRef"]["name"]),
+            Some(kind) if HARMLESS.contains(&kind) => {}
             other => found.push(format!("kind {other:?}")),
         }
     }
     must(&mut found, "one agent", agents == 1);
-    let roles = objects.iter().filter(|object| object["kind"] == "ClusterRole").count();
+    must(&mut found, "binding", bindings == roles);
     let token = objects.iter().find_map(|object| object.pointer("/spec/template/spec/automountServiceAccountToken"));
-    must(&mut found, "token", token == Some(&json!(roles == 1)));
+    must(&mut found, "token", token == Some(&json!(roles.len() == 1)));
     found
 }
 
@@ -92,6 +101,7 @@ fn every_law_can_be_broken() -> Result<()> {
         ("DaemonSet", within(container, "/livenessProbe/httpGet/port"), json!(1), "livenessProbe"),
         ("DaemonSet", "/kind".to_owned(), json!("Pod"), "kind Some(\"Pod\")"),
         ("ClusterRole", "/rules/0/verbs/0".to_owned(), json!("*"), "role"),
+        ("ClusterRoleBinding", "/roleRef/name".to_owned(), json!("cluster-admin"), "binding"),
         ("ClusterRole", "/rules/0/resources/0".to_owned(), json!("secrets"), "role"),
     ] {
         let mut broken = whole.clone();
