@@ -5,6 +5,7 @@ use crate::bpf::Toolchain;
 use crate::bpf::Tools;
 use crate::debian;
 use crate::stack;
+use crate::step::as_root;
 use crate::step::cache;
 use crate::step::cargo;
 use crate::step::output;
@@ -26,6 +27,8 @@ pub(crate) fn all() -> Result<()> {
     standin()?;
     nvml()?;
     systemd()?;
+    zig()?;
+    clean_root()?;
     stack::environment().map(drop)
 }
 
@@ -38,6 +41,36 @@ pub(crate) fn systemd() -> Result<()> {
         }
         println!("  {}", version()?.lines().next().unwrap_or_default());
         Ok(())
+    })
+}
+
+/// What builds the program that is shipped, and its package: the folder with Zig and cargo-zigbuild.
+pub(crate) fn zig() -> Result<PathBuf> {
+    let python = step("Zig and cargo-zigbuild", || listed("dist", "xtask/src/dist/requirements.txt"))?;
+    step("debhelper", || debian::install(&["debhelper"]))?;
+    Ok(python.with_file_name(""))
+}
+
+/// A small Debian to install into, with systemd: the oldest that the archive still has, for its glibc.
+pub(crate) fn clean_root() -> Result<PathBuf> {
+    step("root of a small Debian", || {
+        let folder = cache()?.join("root-1");
+        if folder.exists() {
+            println!("  there: {}", folder.display());
+            return Ok(folder);
+        }
+        debian::install(&["mmdebstrap"])?;
+        let (part, archive) = (folder.with_extension("part"), debian::archive()?);
+        let make = |suite: &str| {
+            run(as_root("rm").args(["--recursive", "--force"]).arg(&part))?;
+            run(as_root("mmdebstrap")
+                .args(["--quiet", "--variant=essential", "--include=systemd", suite])
+                .arg(&part)
+                .arg(&archive))
+        };
+        make("bullseye").or_else(|_gone| make("oldstable"))?;
+        run(as_root("mv").arg(&part).arg(&folder))?;
+        Ok(folder)
     })
 }
 

@@ -1,7 +1,6 @@
-//! The list of checks, in order: the same for a person and for CI.
+//! The list of checks, in order: the same for a person and for CI. The agent that they try is the one that is shipped.
 
-use crate::agent;
-use crate::agent::Profile;
+use crate::dist;
 use crate::setup;
 use crate::stack;
 use crate::step::cargo;
@@ -23,7 +22,9 @@ pub(crate) fn plain() -> Result<()> {
     let nvml = setup::nvml()?;
     setup::systemd()?;
     let stack = stack::environment()?;
-    let agent = agent::build(Profile::Release)?;
+    let clean = setup::clean_root()?;
+    let made = dist::all()?;
+    step("the same sources make the same files", || dist::again(&made))?;
 
     step("format", || run(cargo().args(["fmt", "--all", "--check"])))?;
     step("clippy", || run(cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])))?;
@@ -37,7 +38,7 @@ pub(crate) fn plain() -> Result<()> {
     step("unit, layout and doc tests", || run(cargo().args(["test", "--workspace", "--exclude", "agent-tests"])))?;
     step("micro-benchmarks, once each", || run(cargo().args(["test", "-p", "tachograph", "--bench", "line"])))?;
     step("tests of the harness", || run(cargo().args(["test", "-p", "agent-tests", "--lib"])))?;
-    let equipment = Equipment { agent, standin, stack, nvml };
+    let equipment = Equipment { agent: made.agent, standin, stack, nvml, shipped: Some((made.folder, clean)) };
     for suite in suites()?.iter().filter(|suite| *suite != "vllm") {
         equipment.run(suite)?;
     }
@@ -48,7 +49,7 @@ pub(crate) fn plain() -> Result<()> {
 pub(crate) fn stack() -> Result<()> {
     setup::build_tools()?;
     let (standin, nvml, stack) = (setup::standin()?, setup::nvml()?, stack::environment()?);
-    Equipment { agent: agent::build(Profile::Release)?, standin, stack, nvml }.run("stack")
+    Equipment { agent: dist::agent()?, standin, stack, nvml, shipped: None }.run("stack")
 }
 
 /// What the suites are given.
@@ -57,6 +58,8 @@ struct Equipment {
     standin: PathBuf,
     stack: PathBuf,
     nvml: PathBuf,
+    /// The files to give away, and a root to install them in.
+    shipped: Option<(PathBuf, PathBuf)>,
 }
 
 impl Equipment {
@@ -67,6 +70,9 @@ impl Equipment {
             test.args(["test", "-p", "agent-tests", "--test", suite, "--", "--show-output"]);
             test.env("TACHOGRAPH_BIN", &self.agent).env("TACHOGRAPH_STANDIN_PYTHON", &self.standin);
             test.env("TACHOGRAPH_STACK", &self.stack).env("TACHOGRAPH_NVML_PYTHON", &self.nvml);
+            if let Some((folder, root)) = &self.shipped {
+                test.env("TACHOGRAPH_DIST", folder).env("TACHOGRAPH_ROOT", root);
+            }
             if !is_root() {
                 test.env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER", "sudo -E");
                 test.env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER", "sudo -E");
@@ -79,7 +85,7 @@ impl Equipment {
 /// The suite against a real vLLM.
 pub(crate) fn vllm() -> Result<()> {
     let environment = vllm::environment(vllm::VERSION)?;
-    let agent = agent::build(Profile::Release)?;
+    let agent = dist::agent()?;
     step("suite vllm", || {
         let mut test = cargo();
         test.args(["test", "-p", "agent-tests", "--test", "vllm", "--", "--nocapture", "--test-threads=1"]);
