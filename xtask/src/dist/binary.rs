@@ -2,6 +2,7 @@
 
 use crate::bpf;
 use crate::setup;
+use crate::step::alike;
 use crate::step::cargo;
 use crate::step::output;
 use crate::step::root;
@@ -66,10 +67,7 @@ pub(crate) fn build() -> Result<PathBuf> {
             "--target",
         ]);
         build.arg(format!("{target}.{major}.{minor}")).env("PATH", std::env::join_paths(folders)?);
-        // What it says of its own sources shall not name folders of whoever built it.
-        let sources = cargo_home()?.join("registry/src");
-        let [sources, own] = [sources, root()].map(|folder| folder.display().to_string());
-        build.env("RUSTFLAGS", format!("--remap-path-prefix={sources}=/crates --remap-path-prefix={own}=/tachograph"));
+        build.env("RUSTFLAGS", alike()?);
         run(&mut build)?;
         let target_folder = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
         let made = target_folder.join(target).join("dist/tachograph");
@@ -77,13 +75,6 @@ pub(crate) fn build() -> Result<PathBuf> {
         old_enough(&made)?;
         Ok(made)
     })
-}
-
-fn cargo_home() -> Result<PathBuf> {
-    if let Some(named) = std::env::var_os("CARGO_HOME") {
-        return Ok(PathBuf::from(named));
-    }
-    Ok(PathBuf::from(std::env::var_os("HOME").context("HOME is not set")?).join(".cargo"))
 }
 
 /// An error where a program needs a newer glibc, or a library that is no part of it.
