@@ -75,8 +75,8 @@ fn the_package_is_installed_started_stopped_and_removed() -> Result<()> {
 
     machine.said("dpkg --remove tachograph")?;
     machine.said("! systemctl is-active tachograph")?;
-    // Whoever looks for what was left finds something while there is something.
-    assert_eq!(left(&machine, &before)?, ["/etc/tachograph", "/etc/tachograph/tachograph.env"]);
+    // Settings stay until the purge, so what is left can be seen.
+    assert!(left(&machine, &before)?.contains(&"/etc/tachograph/tachograph.env".to_owned()));
     machine.said("dpkg --purge tachograph")?;
     assert_eq!(left(&machine, &before)?, [""; 0]);
     Ok(())
