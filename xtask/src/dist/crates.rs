@@ -30,7 +30,7 @@ pub(super) struct Crate {
 pub(super) fn linked(target: &str) -> Result<Vec<Crate>> {
     let mut names = tree(&["-p", "tachograph", "--target", target])?;
     names.extend(tree(&["-p", "agent-ebpf", "--features", "bpf", "--target", "all"])?);
-    let metadata = output(cargo().args(["metadata", "--format-version", "1", "--locked"]))?;
+    let metadata = output(cargo().args(["metadata", "--format-version", "1", "--locked", "--all-features"]))?;
     let metadata: Value = serde_json::from_str(&metadata).context("cargo metadata")?;
     let packages = metadata.get("packages").and_then(Value::as_array).context("no packages")?;
     let sums = checksums(&fs::read_to_string(root().join("Cargo.lock")).context("Cargo.lock")?);
