@@ -34,6 +34,7 @@ use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 
 mod file;
+pub mod pages;
 pub mod partial;
 pub mod value;
 
@@ -106,6 +107,16 @@ pub enum Command {
         #[command(flatten)]
         flags: Flags,
     },
+    /// Write the manual pages and the completions of shells, for packages.
+    #[command(hide = true)]
+    Pages {
+        /// The folder; files in it are written over.
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+        /// Settings.
+        #[command(flatten)]
+        flags: Flags,
+    },
     /// Run a recorded file through everything behind the probes.
     Replay {
         /// The file.
@@ -145,6 +156,7 @@ impl Args {
             | Command::Check { flags }
             | Command::Record { flags, .. }
             | Command::Generate { flags, .. }
+            | Command::Pages { flags, .. }
             | Command::Replay { flags, .. } => flags,
         }
     }

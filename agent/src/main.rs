@@ -51,6 +51,7 @@ fn main() -> ExitCode {
             run::record::record(&config, &out, seconds, content)
         }
         Command::Generate { what, out, layout, .. } => kit::run(&config.kit(layout), what, &out),
+        Command::Pages { out, .. } => config::pages::write(&out),
         Command::Replay { file, .. } => run::replay::replay(&config, &file),
     };
     match done {

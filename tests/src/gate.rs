@@ -3,6 +3,7 @@
 use crate::agent;
 use crate::process::LAST_PID;
 use crate::python::Python;
+use anyhow::Context as _;
 use anyhow::Result;
 use anyhow::bail;
 use std::path::Path;
@@ -14,6 +15,8 @@ const NVML: &str = "TACHOGRAPH_NVML_PYTHON";
 /// The compiler for musl.
 pub const MUSL: &str = "musl-gcc";
 const CHART: &str = "TACHOGRAPH_CHART";
+const DIST: &str = "TACHOGRAPH_DIST";
+const ROOT: &str = "TACHOGRAPH_ROOT";
 const VARIABLE: &str = "TACHOGRAPH_TESTS";
 
 /// What a kernel suite works with.
@@ -90,6 +93,38 @@ pub fn image() -> Result<Option<Tools>> {
     let lacking = ["buildah", "crun", "strip"].into_iter().find(|program| !runs(program));
     let there = lacking.map_or(Ok(()), |name| Err(format!("no {name}; `cargo xtask setup` installs it")));
     open(there.and_then(|()| tools()))
+}
+
+/// What is shipped, and a root to install it in.
+#[derive(Debug, Clone)]
+pub struct Shipped {
+    /// `target/dist`.
+    pub folder: PathBuf,
+    /// The root of a small Debian.
+    pub root: PathBuf,
+}
+
+impl Shipped {
+    /// The one file of the folder that ends so.
+    ///
+    /// # Errors
+    /// Where there is none.
+    pub fn file(&self, ending: &str) -> Result<PathBuf> {
+        let entries = std::fs::read_dir(&self.folder)?.flatten().map(|entry| entry.path());
+        let found = entries.into_iter().find(|path| path.to_string_lossy().ends_with(ending));
+        found.with_context(|| format!("no {ending} in {}", self.folder.display()))
+    }
+}
+
+/// What `cargo xtask dist` makes; otherwise as [`kernel`].
+///
+/// # Errors
+/// As [`kernel`].
+pub fn shipped() -> Result<Option<(Tools, Shipped)>> {
+    let [folder, root] = [DIST, ROOT].map(|name| std::env::var_os(name).map(PathBuf::from));
+    let named = folder.zip(root).map(|(folder, root)| Shipped { folder, root });
+    let why = || format!("nothing to install; `cargo xtask test` makes it and names it in {DIST} and {ROOT}");
+    open(tools().and_then(|tools| Ok((tools, named.ok_or_else(why)?))))
 }
 
 /// Whether a test may choose a new process's id; where it may not, the reason is printed.

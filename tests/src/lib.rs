@@ -29,6 +29,7 @@ pub mod guest;
 pub mod held;
 pub mod http;
 pub mod losses;
+pub mod machine;
 pub mod nvml;
 pub mod process;
 pub mod python;

@@ -3,6 +3,7 @@
 //! `core` is built along, so the compiler must have its own sources beside it, and an LLVM that
 //! bpf-linker can read.
 
+use crate::step::alike;
 use crate::step::cache;
 use crate::step::output;
 use crate::step::root;
@@ -127,11 +128,12 @@ pub(crate) fn object(tools: &Tools) -> Result<PathBuf> {
             build.env_remove(host);
         }
         let arch = std::env::consts::ARCH;
+        let alike = alike()?;
         build
             .env("RUSTC", rustc)
             .env("RUSTC_BOOTSTRAP", "1")
             .env("PATH", std::env::join_paths(folders)?)
-            .env("RUSTFLAGS", format!("-C debuginfo=2 -C link-arg=--btf --cfg bpf_target_arch=\"{arch}\""));
+            .env("RUSTFLAGS", format!("-C debuginfo=2 -C link-arg=--btf --cfg bpf_target_arch=\"{arch}\" {alike}"));
         run(&mut build)?;
 
         let made = target.join("bpfel-unknown-none/release/probes");

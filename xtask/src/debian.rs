@@ -1,4 +1,4 @@
-//! Names of Debian or Ubuntu packages in; the packages installed.
+//! Names of Debian or Ubuntu packages in; the packages installed. Also where the system gets its own from.
 
 use crate::step::as_root;
 use crate::step::output;
@@ -33,4 +33,12 @@ pub(crate) fn install(packages: &[&str]) -> Result<()> {
         .args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "install", "-y", "-qq", "--no-install-recommends"])
         .args(&missing))
     .with_context(|| format!("packages that could not be installed: {list}"))
+}
+
+/// The archive of Debian that this system uses.
+pub(crate) fn archive() -> Result<String> {
+    let all =
+        output(Command::new("apt-get").args(["indextargets", "--format", "$(REPO_URI)", "Created-By: Packages"]))?;
+    let main = all.lines().find(|line| line.trim_end_matches('/').ends_with("/debian"));
+    main.map(str::to_owned).with_context(|| format!("no archive of Debian among apt's own: {all}"))
 }

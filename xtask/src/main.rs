@@ -8,6 +8,7 @@ mod bench;
 mod bpf;
 mod debian;
 mod demo;
+mod dist;
 mod fixtures;
 mod gpu_check;
 mod http;
@@ -93,6 +94,8 @@ enum Errand {
         /// Which.
         order: stack::Order,
     },
+    /// Make what a node is given, in `target/dist`: a package of Debian, a tar, checksums, a bill of materials.
+    Dist,
     /// Rewrite the golden files and what is generated from the catalog.
     Bless,
 }
@@ -116,6 +119,7 @@ fn main() -> ExitCode {
         Errand::RecordFixtures { version, page: false } => fixtures::record(&version),
         Errand::GpuCheck => gpu_check::run(),
         Errand::Stack { order } => stack::obey(order),
+        Errand::Dist => dist::all().map(drop),
         Errand::Bless => suites::bless(),
     };
     match done {

@@ -9,10 +9,11 @@ fn read(path: &str) -> String {
     std::fs::read_to_string(root().join(path)).unwrap()
 }
 
-/// The words of a text that start so, as metrics and their labels are spelt.
+/// The words of a text that start so and go on with a letter, as metrics and their labels are spelt.
 fn words<'a>(text: &'a str, starts: &[&str]) -> BTreeSet<&'a str> {
     let words = text.split(|it: char| !it.is_ascii_alphanumeric() && it != '_');
-    words.filter(|word| starts.iter().any(|start| word.starts_with(start))).collect()
+    let goes_on = |rest: &str| rest.starts_with(|it: char| it.is_ascii_lowercase());
+    words.filter(|word| starts.iter().any(|start| word.strip_prefix(start).is_some_and(goes_on))).collect()
 }
 
 #[test]

@@ -5,6 +5,7 @@ use crate::bpf::Toolchain;
 use crate::bpf::Tools;
 use crate::debian;
 use crate::stack;
+use crate::step::as_root;
 use crate::step::cache;
 use crate::step::cargo;
 use crate::step::output;
@@ -30,6 +31,8 @@ pub(crate) fn all() -> Result<()> {
     containers()?;
     chart()?;
     image()?;
+    zig()?;
+    clean_root()?;
     stack::environment().map(drop)
 }
 
@@ -48,6 +51,36 @@ pub(crate) fn systemd() -> Result<()> {
 /// What makes containers for the kernel suite, and programs with another C library in them.
 pub(crate) fn containers() -> Result<()> {
     step("containers for tests", || debian::install(&["libseccomp2", "musl-tools", "iproute2", "util-linux"]))
+}
+
+/// What builds the program that is shipped, and its package: the folder with Zig and cargo-zigbuild.
+pub(crate) fn zig() -> Result<PathBuf> {
+    let python = step("Zig and cargo-zigbuild", || listed("dist", "xtask/src/dist/requirements.txt"))?;
+    step("debhelper", || debian::install(&["debhelper"]))?;
+    Ok(python.with_file_name(""))
+}
+
+/// A small Debian to install into, with systemd: the oldest that the archive still has, for its glibc.
+pub(crate) fn clean_root() -> Result<PathBuf> {
+    step("root of a small Debian", || {
+        let folder = cache()?.join("root-1");
+        if folder.exists() {
+            println!("  there: {}", folder.display());
+            return Ok(folder);
+        }
+        debian::install(&["mmdebstrap"])?;
+        let (part, archive) = (folder.with_extension("part"), debian::archive()?);
+        let make = |suite: &str| {
+            run(as_root("rm").args(["--recursive", "--force"]).arg(&part))?;
+            run(as_root("mmdebstrap")
+                .args(["--quiet", "--variant=essential", "--include=systemd", suite])
+                .arg(&part)
+                .arg(&archive))
+        };
+        make("bullseye").or_else(|_gone| make("oldstable"))?;
+        run(as_root("mv").arg(&part).arg(&folder))?;
+        Ok(folder)
+    })
 }
 
 /// What builds the eBPF object: a compiler with its own `core`, and bpf-linker.

@@ -30,14 +30,6 @@ mod containers;
 const PACKAGES: [&str; 4] = ["llama.cpp-tools", "prometheus", "prometheus-alertmanager", "promtool"];
 const KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
-/// The archive of Debian that this system uses.
-fn archive() -> Result<String> {
-    let all =
-        output(Command::new("apt-get").args(["indextargets", "--format", "$(REPO_URI)", "Created-By: Packages"]))?;
-    let main = all.lines().find(|line| line.trim_end_matches('/').ends_with("/debian"));
-    main.map(str::to_owned).with_context(|| format!("no archive of Debian among apt's own: {all}"))
-}
-
 /// The folder with all of it: a Python environment, and below `root/` the programs and a tiny model.
 pub(crate) fn environment() -> Result<PathBuf> {
     step("programs of the suite stack", || {
@@ -86,7 +78,7 @@ fn unpack(apt: &Path, unpacked: &Path) -> Result<()> {
     for folder in ["lists/partial", "cache/archives/partial"] {
         fs::create_dir_all(apt.join(folder)).with_context(|| apt.display().to_string())?;
     }
-    fs::write(apt.join("sources.list"), format!("deb [signed-by={KEYS}] {} unstable main\n", archive()?))?;
+    fs::write(apt.join("sources.list"), format!("deb [signed-by={KEYS}] {} unstable main\n", debian::archive()?))?;
     // Nothing counts as installed, so that everything is downloaded.
     fs::write(apt.join("status"), "")?;
     let apt_get = || {

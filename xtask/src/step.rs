@@ -72,6 +72,16 @@ pub(crate) fn cargo() -> Command {
     cargo
 }
 
+/// Flags by which a compiler names sources alike, wherever they lie: in what is shipped stands no one's folder.
+pub(crate) fn alike() -> Result<String> {
+    let home = match std::env::var_os("CARGO_HOME") {
+        Some(named) => PathBuf::from(named),
+        None => PathBuf::from(std::env::var_os("HOME").context("HOME is not set")?).join(".cargo"),
+    };
+    let [sources, own] = [home.join("registry/src"), root()].map(|folder| folder.display().to_string());
+    Ok(format!("--remap-path-prefix={sources}=/crates --remap-path-prefix={own}=/tachograph"))
+}
+
 /// Whether this runs as root.
 pub(crate) fn is_root() -> bool {
     use std::os::unix::fs::MetadataExt as _;

@@ -1,7 +1,6 @@
-//! The list of checks, in order: the same for a person and for CI.
+//! The list of checks, in order: the same for a person and for CI. The agent that they try is the one that is shipped.
 
-use crate::agent;
-use crate::agent::Profile;
+use crate::dist;
 use crate::setup;
 use crate::stack;
 use crate::step::cargo;
@@ -26,7 +25,9 @@ pub(crate) fn plain() -> Result<()> {
     let chart = setup::chart()?;
     setup::image()?;
     let stack = stack::environment()?;
-    let agent = agent::build(Profile::Release)?;
+    let clean = setup::clean_root()?;
+    let made = dist::all()?;
+    step("the same sources make the same files", || dist::again(&made))?;
 
     step("format", || run(cargo().args(["fmt", "--all", "--check"])))?;
     step("clippy", || run(cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])))?;
@@ -40,9 +41,10 @@ pub(crate) fn plain() -> Result<()> {
     step("unit, layout and doc tests", || run(cargo().args(["test", "--workspace", "--exclude", "agent-tests"])))?;
     step("micro-benchmarks, once each", || run(cargo().args(["test", "-p", "tachograph", "--bench", "line"])))?;
     step("tests of the harness", || run(cargo().args(["test", "-p", "agent-tests", "--lib"])))?;
-    let equipment = Equipment { agent, standin, stack, nvml, chart };
+    let mut equipment = equipment(made.agent, standin, stack, nvml);
+    equipment.extend([("TACHOGRAPH_CHART", chart), ("TACHOGRAPH_DIST", made.folder), ("TACHOGRAPH_ROOT", clean)]);
     for suite in suites()?.iter().filter(|suite| *suite != "vllm") {
-        equipment.run(suite)?;
+        run_suite(suite, &equipment)?;
     }
     step("documentation", || run(cargo().args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings")))
 }
@@ -50,42 +52,38 @@ pub(crate) fn plain() -> Result<()> {
 /// The suite with the programs of a monitoring stack.
 pub(crate) fn stack() -> Result<()> {
     setup::build_tools()?;
-    let (standin, nvml, chart) = (setup::standin()?, setup::nvml()?, setup::chart()?);
-    let stack = stack::environment()?;
-    Equipment { agent: agent::build(Profile::Release)?, standin, stack, nvml, chart }.run("stack")
+    let (standin, nvml, stack) = (setup::standin()?, setup::nvml()?, stack::environment()?);
+    run_suite("stack", &equipment(dist::agent()?, standin, stack, nvml))
 }
 
-/// What the suites are given.
-struct Equipment {
-    agent: PathBuf,
-    standin: PathBuf,
-    stack: PathBuf,
-    nvml: PathBuf,
-    chart: PathBuf,
+/// What suites are given, by the variables that name it.
+fn equipment(agent: PathBuf, standin: PathBuf, stack: PathBuf, nvml: PathBuf) -> Vec<(&'static str, PathBuf)> {
+    vec![
+        ("TACHOGRAPH_BIN", agent),
+        ("TACHOGRAPH_STANDIN_PYTHON", standin),
+        ("TACHOGRAPH_STACK", stack),
+        ("TACHOGRAPH_NVML_PYTHON", nvml),
+    ]
 }
 
-impl Equipment {
-    fn run(&self, suite: &str) -> Result<()> {
-        step(&format!("suite {suite}"), || {
-            let mut test = cargo();
-            // What a test says of its numbers is shown, a test at a time.
-            test.args(["test", "-p", "agent-tests", "--test", suite, "--", "--show-output"]);
-            test.env("TACHOGRAPH_BIN", &self.agent).env("TACHOGRAPH_STANDIN_PYTHON", &self.standin);
-            test.env("TACHOGRAPH_STACK", &self.stack).env("TACHOGRAPH_NVML_PYTHON", &self.nvml);
-            test.env("TACHOGRAPH_CHART", &self.chart);
-            if !is_root() {
-                test.env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER", "sudo -E");
-                test.env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER", "sudo -E");
-            }
-            run(&mut test)
-        })
-    }
+fn run_suite(suite: &str, equipment: &[(&str, PathBuf)]) -> Result<()> {
+    step(&format!("suite {suite}"), || {
+        let mut test = cargo();
+        // What a test says of its numbers is shown, a test at a time.
+        test.args(["test", "-p", "agent-tests", "--test", suite, "--", "--show-output"]);
+        test.envs(equipment.iter().map(|(name, path)| (name, path)));
+        if !is_root() {
+            test.env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER", "sudo -E");
+            test.env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER", "sudo -E");
+        }
+        run(&mut test)
+    })
 }
 
 /// The suite against a real vLLM.
 pub(crate) fn vllm() -> Result<()> {
     let environment = vllm::environment(vllm::VERSION)?;
-    let agent = agent::build(Profile::Release)?;
+    let agent = dist::agent()?;
     step("suite vllm", || {
         let mut test = cargo();
         test.args(["test", "-p", "agent-tests", "--test", "vllm", "--", "--nocapture", "--test-threads=1"]);
