@@ -19,10 +19,10 @@ mount --make-rprivate /
 mount -t tmpfs tmpfs "$WORK"
 mkdir "$WORK/upper" "$WORK/work" "$WORK/root"
 mount -t overlay -o "lowerdir=$ROOT,upperdir=$WORK/upper,workdir=$WORK/work" overlay "$WORK/root"
-cp "$DEB" "$WORK/root/tachograph.deb"
-chroot "$WORK/root" dpkg --install /tachograph.deb
 mount --rbind /proc "$WORK/root/proc"
 mount --rbind /sys "$WORK/root/sys"
+cp "$DEB" "$WORK/root/tachograph.deb"
+chroot "$WORK/root" dpkg --install /tachograph.deb
 caps=-all,+cap_38,+cap_39,+sys_ptrace,+dac_read_search
 exec chroot "$WORK/root" setpriv --reuid tachograph --regid tachograph --clear-groups --no-new-privs \
     --inh-caps "$caps" --ambient-caps "$caps" --bounding-set "$caps" /usr/bin/tachograph "$@"
