@@ -36,7 +36,7 @@ fn requests_are_recorded_by_what_was_installed() -> Result<()> {
     let work = scratch.file("machine");
     fs::create_dir(&work)?;
     let named = [("WORK", work), ("ROOT", shipped.root.clone()), ("DEB", shipped.file(".deb")?)];
-    let named: String = named.iter().map(|(name, path)| format!("export {name}='{}'\n", path.display())).collect();
+    let named = named.map(|(name, path)| format!("export {name}='{}'\n", path.display())).concat();
     let agent = scratch.file("agent");
     fs::write(&agent, START.replacen('\n', &format!("\n{named}"), 1))?;
     fs::set_permissions(&agent, fs::Permissions::from_mode(0o755))?;

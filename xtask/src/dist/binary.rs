@@ -59,7 +59,7 @@ pub(crate) fn build() -> Result<PathBuf> {
             "zigbuild",
             "--locked",
             "--profile",
-            "dist",
+            "shipped",
             "-p",
             "tachograph",
             "--bin",
