@@ -19,10 +19,10 @@ mount --make-rprivate /
 mount -t tmpfs tmpfs "$WORK"
 mkdir "$WORK/upper" "$WORK/work" "$WORK/root"
 mount -t overlay -o "lowerdir=$ROOT,upperdir=$WORK/upper,workdir=$WORK/work" overlay "$WORK/root"
-cp "$DEB" "$WORK/root/tachograph.deb"
-chroot "$WORK/root" dpkg --install /tachograph.deb
 mount --rbind /proc "$WORK/root/proc"
 mount --rbind /sys "$WORK/root/sys"
+cp "$DEB" "$WORK/root/tachograph.deb"
+chroot "$WORK/root" dpkg --install /tachograph.deb
 caps=-all,+cap_38,+cap_39,+sys_ptrace,+dac_read_search
 exec chroot "$WORK/root" setpriv --reuid tachograph --regid tachograph --clear-groups --no-new-privs \
     --inh-caps "$caps" --ambient-caps "$caps" --bounding-set "$caps" /usr/bin/tachograph "$@"
@@ -36,9 +36,9 @@ fn requests_are_recorded_by_what_was_installed() -> Result<()> {
     let work = scratch.file("machine");
     fs::create_dir(&work)?;
     let named = [("WORK", work), ("ROOT", shipped.root.clone()), ("DEB", shipped.file(".deb")?)];
-    let named: Vec<String> = named.iter().map(|(name, path)| format!("export {name}='{}'\n", path.display())).collect();
+    let named = named.map(|(name, path)| format!("export {name}='{}'\n", path.display())).concat();
     let agent = scratch.file("agent");
-    fs::write(&agent, START.replacen('\n', &format!("\n{}", named.concat()), 1))?;
+    fs::write(&agent, START.replacen('\n', &format!("\n{named}"), 1))?;
     fs::set_permissions(&agent, fs::Permissions::from_mode(0o755))?;
     let plan = Plan { scenario: "plain", mix: "mixed", wire: Wire::Plain };
     run(&Tools { agent, ..tools }, plan)?.verify().map(drop)

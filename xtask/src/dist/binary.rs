@@ -59,7 +59,7 @@ pub(crate) fn build() -> Result<PathBuf> {
             "zigbuild",
             "--locked",
             "--profile",
-            "dist",
+            "shipped",
             "-p",
             "tachograph",
             "--bin",
@@ -70,7 +70,7 @@ pub(crate) fn build() -> Result<PathBuf> {
         build.env("RUSTFLAGS", alike()?);
         run(&mut build)?;
         let target_folder = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
-        let made = target_folder.join(target).join("dist/tachograph");
+        let made = target_folder.join(target).join("shipped/tachograph");
         println!("  {}: {} bytes", made.display(), made.metadata().with_context(|| made.display().to_string())?.len());
         old_enough(&made)?;
         Ok(made)
