@@ -128,13 +128,14 @@ pub struct Discover {
     config: Config,
     own: Pid,
     targets: BTreeMap<Pid, Target>,
+    untitled: BTreeSet<ProcessId>,
     looked: bool,
 }
 
 impl Discover {
     /// Knows nothing yet. `own` is never a target.
     pub fn new(config: Config, own: Pid) -> Self {
-        Self { config, own, targets: BTreeMap::new(), looked: false }
+        Self { config, own, targets: BTreeMap::new(), untitled: BTreeSet::new(), looked: false }
     }
 
     /// Looks for these from now on.
@@ -149,7 +150,13 @@ impl Discover {
         self.compare(&processes)
     }
 
+    /// Processes of a vLLM that had no title at the last look. Nothing happens that could be seen when they take one.
+    pub fn untitled(&self) -> &BTreeSet<ProcessId> {
+        &self.untitled
+    }
+
     fn compare(&mut self, processes: &BTreeMap<Pid, Process>) -> Vec<Change> {
+        self.untitled = family::untitled(processes);
         let mut members = family::vllm(processes);
         for (pid, orphan) in self.orphans(processes) {
             members.entry(pid).or_insert(orphan);

@@ -2,6 +2,7 @@
 
 mod attach;
 mod cause;
+mod churn;
 mod containers;
 mod content;
 mod disaggregated;

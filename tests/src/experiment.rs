@@ -130,7 +130,7 @@ impl Outcome {
 }
 
 /// Waits until no other experiment runs in this process.
-pub(crate) fn turn() -> MutexGuard<'static, ()> {
+pub fn turn() -> MutexGuard<'static, ()> {
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

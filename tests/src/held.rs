@@ -65,6 +65,11 @@ pub(crate) fn descriptors(agent: u32) -> Result<Vec<String>> {
     all.map(|descriptor| Ok(std::fs::read_to_string(descriptor?.path()).unwrap_or_default())).collect()
 }
 
+/// Whether a descriptor holds probes.
+pub(crate) fn is_probe(text: &str) -> bool {
+    field(text, "link_type").is_some()
+}
+
 /// The map behind a descriptor, if it is one.
 pub(crate) fn map_id(text: &str) -> Option<u32> {
     field(text, "map_id")?.parse().ok()

@@ -18,6 +18,7 @@ pub mod absence;
 pub mod account;
 pub mod agent;
 pub mod apiserver;
+pub mod churn;
 pub mod collector;
 pub mod compare;
 pub mod confusion;

@@ -162,7 +162,7 @@ impl Stage {
 }
 
 /// Waits until nothing is wrong any more; what still is where that takes too long.
-fn until(within: Duration, wrong: impl Fn() -> Result<Result<(), String>>) -> Result<()> {
+pub(crate) fn until(within: Duration, wrong: impl Fn() -> Result<Result<(), String>>) -> Result<()> {
     let deadline = System.now().plus(within);
     while let Err(what) = wrong()? {
         ensure!(System.now() < deadline, "{what}");

@@ -39,6 +39,7 @@ def main(scenario: Scenario, input_address: str, output_address: str, truth: Any
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Leaves at once: nothing of it outlives the front end, and a thread may hold the socket's lock.
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    time.sleep(scenario.load_seconds)
     inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
     aborts: queue.SimpleQueue[Any] = queue.SimpleQueue()
     outbox: queue.SimpleQueue[Any] = queue.SimpleQueue()

@@ -49,6 +49,8 @@ class Scenario(msgspec.Struct, forbid_unknown_fields=True):
     start_method: str = "spawn"
     """How the engine core is started: `spawn` (what `vllm serve` does) or `fork`."""
     core_title: str = "VLLM::EngineCore"
+    load_seconds: float = 0.0
+    """Between the engine core's first words and its readiness, when a real one loads its model."""
     core_outlives_seconds: int = 0
     """If set, the engine core does not end with a front end that was killed, but so long after its own start."""
 

@@ -6,6 +6,7 @@ use crate::ident::Pid;
 use crate::ident::ProcessId;
 use crate::ident::Role;
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 /// What /proc says of one process.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,6 +82,14 @@ pub fn vllm(processes: &BTreeMap<Pid, Process>) -> BTreeMap<Pid, Member> {
         .collect()
 }
 
+/// Processes of a vLLM that may still take a title: what they do there is not known yet.
+pub fn untitled(processes: &BTreeMap<Pid, Process>) -> BTreeSet<ProcessId> {
+    let untitled = processes.values().filter(|process| {
+        root(processes, process).is_some_and(|root| role(root, process).is_none() && title(process).is_none())
+    });
+    untitled.map(|process| process.id).collect()
+}
+
 /// The topmost ancestor, or the process itself, that starts a vLLM.
 fn root<'a>(processes: &'a BTreeMap<Pid, Process>, process: &'a Process) -> Option<&'a Process> {
     let mut found = None;
@@ -110,9 +119,12 @@ fn role(root: &Process, process: &Process) -> Option<Role> {
 
 /// What a process does by its title.
 pub fn titled(process: &Process) -> Option<Role> {
+    title(process).and_then(|(_, role)| *role)
+}
+
+fn title(process: &Process) -> Option<&'static (&'static str, Option<Role>)> {
     let words = process.cmdline.iter().take(4);
-    let known = TITLES.iter().find(|(part, _)| words.clone().any(|word| word.contains(part)));
-    known.and_then(|(_, role)| *role)
+    TITLES.iter().find(|(part, _)| words.clone().any(|word| word.contains(part)))
 }
 
 #[cfg(test)]
@@ -144,6 +156,21 @@ mod tests {
             let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
             assert_eq!(starts_vllm(&words), expected, "{line}");
         }
+    }
+
+    #[test]
+    fn who_may_still_take_a_title() {
+        let table = [
+            process(1, 0, "init"),
+            process(10, 1, "vllm serve m"),
+            process(11, 10, "vllm serve m"),
+            process(12, 10, "python -c from multiprocessing.spawn import spawn_main"),
+            process(13, 10, "VLLM::EngineCore"),
+            process(14, 13, "VLLM::Worker"),
+            process(15, 1, "python other.py"),
+        ];
+        let untitled = untitled(&table.into_iter().collect());
+        assert_eq!(untitled.into_iter().map(|id| id.pid.0).collect::<Vec<_>>(), [11, 12]);
     }
 
     #[test]

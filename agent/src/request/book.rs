@@ -120,6 +120,13 @@ impl Book {
                     Role::Core => {
                         let core = self.cores.entry(process.pid).or_default();
                         core.whole.get_or_insert(at.plus(LATE_SETTLES));
+                        // What they asked for was not seen.
+                        let engine = Some(*engine);
+                        let untapped =
+                            |http: &&mut Http| http.engine == engine && http.received.is_some() && http.tap == Tap::Off;
+                        for http in self.exchanges.values_mut().filter(untapped) {
+                            http.flags.insert(Incomplete::AttachedLate);
+                        }
                     }
                     Role::Frontend if *late && new => {
                         let habits = self.habits.entry(Some(*engine)).or_default();

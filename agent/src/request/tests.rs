@@ -364,6 +364,23 @@ fn what_cannot_be_seen_says_why() {
 }
 
 #[test]
+fn who_was_asked_before_the_engine_was_followed_is_marked() {
+    let mut story = Story::vllm();
+    story.told[1].0 = 11.0;
+    story
+        .ask(1, 10.0, &chat())
+        .reply(1, 12.0, 200, true)
+        .say(1, 20.0, "id=x text")
+        .say(1, 24.0, "text finish=stop usage=3/5 done")
+        .end(1, 25.0);
+    let record = story.record();
+    assert_eq!(
+        (why(&record, "phases.queue"), &record.incomplete[..]),
+        ("engine_not_tapped", &[Incomplete::AttachedLate][..])
+    );
+}
+
+#[test]
 fn an_engine_request_without_http_is_a_record_of_its_own() {
     let mut story = Story::vllm();
     story.add_with(12.0, CORE, |added| added.id = "grpc-1".to_owned());

@@ -14,6 +14,7 @@ use crate::engine::scrape;
 use crate::ident::Role;
 use crate::run::engines;
 use crate::vitals::Vitals;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::sync::mpsc::RecvTimeoutError;
@@ -31,6 +32,9 @@ const REST: u32 = 9;
 
 /// The longest such rest: an engine that starts is not kept waiting.
 const REST_MOST: Duration = Duration::from_millis(250);
+
+/// Between a look that found a process without a title and the next; twice as long each time.
+const UNTITLED: Duration = Duration::from_millis(100);
 
 /// What the keeper may be told anew.
 #[derive(Debug, Clone)]
@@ -62,6 +66,7 @@ pub struct Keeper {
 impl Keeper {
     /// Looks and attaches until the sender of hints is gone; then everything is detached.
     pub fn run(mut self, hints: &Receiver<()>) {
+        let (mut untitled, mut patience) = (BTreeSet::new(), UNTITLED);
         loop {
             // An error means that nobody is left who could change them.
             if self.orders.has_changed().unwrap_or(false) {
@@ -71,7 +76,10 @@ impl Keeper {
             let began = System.now();
             self.look();
             let took = Duration::from_nanos(System.now().since(began).unwrap_or(0));
-            match hints.recv_timeout(interval) {
+            let found = self.discover.untitled();
+            patience = if *found == untitled { (patience * 2).min(interval) } else { UNTITLED };
+            untitled.clone_from(found);
+            match hints.recv_timeout(if untitled.is_empty() { interval } else { patience }) {
                 Ok(()) => {
                     thread::sleep(SETTLE.max((took * REST).min(REST_MOST)));
                     while hints.try_recv().is_ok() {}
