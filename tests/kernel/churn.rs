@@ -13,7 +13,7 @@ use tachograph::clock::System;
 /// Enough to fill what is kept anyway.
 const FIRST: usize = 20;
 const ENGINES: usize = 100;
-const AT_ONCE: usize = 6;
+const AT_ONCE: usize = 10;
 /// What each of them may leave in memory on the average: allocators do not give everything back.
 const BYTES_EACH: u64 = 100_000;
 

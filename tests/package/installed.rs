@@ -7,8 +7,13 @@ use anyhow::Result;
 use anyhow::ensure;
 use caps::Capability;
 use std::collections::BTreeSet;
+use std::time::Duration;
+use tachograph::clock::Clock as _;
+use tachograph::clock::System;
 
 const PORT: u16 = 9478;
+const RELOADED: Duration = Duration::from_secs(20);
+const EVERY: Duration = Duration::from_millis(100);
 const README: &str = include_str!("../../README.md");
 
 /// What stays when a package is purged: its user, as Debian's policy wants it, and what dpkg and systemd keep of
@@ -20,6 +25,22 @@ fn left(machine: &Machine, before: &BTreeSet<String>) -> Result<Vec<String>> {
     let files = machine.files()?;
     let new = files.difference(before).filter(|file| !STAYS.iter().any(|known| file.starts_with(known)));
     Ok(new.cloned().collect())
+}
+
+/// A file that cannot be used is told of, and changes nothing; once it is gone all is well.
+fn reloads(machine: &Machine) -> Result<()> {
+    let (first, file) = (main_pid(machine)?, "/etc/tachograph/tachograph.toml");
+    for (order, successful) in [(format!("echo nonsense > {file}"), 0), (format!("rm {file}"), 1)] {
+        machine.said(&format!("{order} && systemctl reload tachograph"))?;
+        let line = format!("\ntachograph_config_last_reload_successful {successful}\n");
+        let deadline = System.now().plus(RELOADED);
+        while !machine.get(PORT, "/metrics")?.contains(&line) {
+            ensure!(System.now() < deadline, "{order}: not read anew");
+            std::thread::sleep(EVERY);
+        }
+    }
+    ensure!(first == main_pid(machine)?, "another process after a reload");
+    answers(machine)
 }
 
 fn main_pid(machine: &Machine) -> Result<String> {
@@ -63,6 +84,7 @@ fn the_package_is_installed_started_stopped_and_removed() -> Result<()> {
     machine.said("systemctl is-active tachograph && systemctl is-enabled tachograph")?;
     answers(&machine)?;
     is_least(&machine)?;
+    reloads(&machine)?;
 
     let first = main_pid(&machine)?;
     machine.said(&format!("dpkg --install {deb}"))?;
@@ -89,14 +111,15 @@ fn an_agent_that_stands_still_is_started_again() -> Result<()> {
     let deb = machine.bring(&shipped.file(".deb")?)?;
     // It begins with the patience of a test.
     let folder = "/etc/systemd/system/tachograph.service.d";
-    machine.said(&format!("mkdir -p {folder} && printf '[Service]\\nWatchdogSec=2\\n' > {folder}/patience.conf"))?;
+    machine.said(&format!("mkdir -p {folder} && printf '[Service]\\nWatchdogSec=5\\n' > {folder}/patience.conf"))?;
     machine.said(&format!("dpkg --install {deb}"))?;
     let first = main_pid(&machine)?;
     machine.said(&format!("kill -STOP {first}"))?;
     machine.said_when("systemctl is-active tachograph; systemctl show --property MainPID tachograph", |said| {
         said.starts_with("active\n") && !said.ends_with(&format!("={first}"))
     })?;
-    assert_eq!(machine.said("systemctl show --property NRestarts --value tachograph")?, "1");
+    // Once, or more often where the machine is slow.
+    assert_ne!(machine.said("systemctl show --property NRestarts --value tachograph")?, "0");
     answers(&machine)
 }
 
