@@ -18,7 +18,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 /// Halves that wait for their other, by key. On a node of prefills alone none of them ever comes.
-const WAITING: usize = 65_536;
+const WAITING: usize = 16_384;
 /// For so long: a decode may take many minutes.
 const PATIENCE: Duration = Duration::from_mins(15);
 
