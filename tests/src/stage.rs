@@ -76,11 +76,20 @@ impl Stage {
     pub fn enter(&mut self, birth: Birth, scenario: &str, wire: Wire) -> Result<Player> {
         let (scratch, entered) = (Scratch::new(scenario)?, System.now().0);
         let standin = Standin::born(birth, &self.python, &scratch, scenario, wire)?;
-        self.entered(standin, entered, scratch)
+        let player = self.entered(standin, entered, scratch)?;
+        self.until_traced(&player)?;
+        Ok(player)
     }
 
     /// As [`Stage::enter`], in a container.
     pub fn enter_in(&mut self, container: &Container<'_>, scenario: &str, wire: Wire) -> Result<Player> {
+        let player = self.serves_in(container, scenario, wire)?;
+        self.until_traced(&player)?;
+        Ok(player)
+    }
+
+    /// A stand-in in a container serves when this returns; nobody waits for the agent.
+    pub fn serves_in(&mut self, container: &Container<'_>, scenario: &str, wire: Wire) -> Result<Player> {
         let (scratch, entered) = (Scratch::new(scenario)?, System.now().0);
         let standin = Standin::contained(container, &self.python, &scratch, scenario, wire)?;
         self.entered(standin, entered, scratch)
@@ -89,8 +98,11 @@ impl Stage {
     fn entered(&mut self, standin: Standin, entered: u64, scratch: Scratch) -> Result<Player> {
         let pids: [u64; 2] = standin.pids().try_into().map_err(|pids| anyhow!("one engine has {pids:?}"))?;
         self.pids.extend(pids);
-        self.agent.until(|snapshot| pids.iter().all(|pid| traced(snapshot).contains(pid)))?;
         Ok(Player { standin, pids, entered, scratch })
+    }
+
+    fn until_traced(&self, player: &Player) -> Result<()> {
+        self.agent.until(|snapshot| player.pids.iter().all(|pid| traced(snapshot).contains(pid)))
     }
 
     /// When the agent says that a stand-in's engine began, in ticks.

@@ -6,6 +6,7 @@ use crate::process::Running;
 use crate::process::ask;
 use crate::process::free_port;
 use crate::process::word;
+use crate::server::LIMIT;
 use crate::server::Server;
 use crate::server::records;
 use crate::truth::Record;
@@ -136,6 +137,9 @@ impl Place {
         let listen = format!("127.0.0.1:{port}");
         // Often, so that it falls into the moments when nothing moves.
         let mut environment = vec![("TACHOGRAPH_LISTEN", listen.as_str()), ("TACHOGRAPH_SCRAPE_INTERVAL_SECONDS", "1")];
+        // Whatever else runs on this machine is recorded too.
+        let kept = LIMIT.to_string();
+        environment.push(("TACHOGRAPH_REQUESTS_KEPT", &kept));
         environment.extend(settings);
         Running::start(&[word(&self.agent)?, "run"], &environment, log)
     }

@@ -33,7 +33,7 @@ use tachograph::discover::procfs;
 use tachograph::ident::Pid;
 
 /// More than a run sends.
-const LIMIT: usize = 10_000;
+pub(crate) const LIMIT: usize = 10_000;
 
 /// A vLLM, beside the receiver of the spans that it makes itself.
 pub(crate) struct Server {
