@@ -156,8 +156,8 @@ impl Discover {
     }
 
     fn compare(&mut self, processes: &BTreeMap<Pid, Process>) -> Vec<Change> {
-        self.untitled = family::untitled(processes);
-        let mut members = family::vllm(processes);
+        let family::Families { mut members, untitled } = family::vllm(processes);
+        self.untitled = untitled;
         for (pid, orphan) in self.orphans(processes) {
             members.entry(pid).or_insert(orphan);
         }

@@ -7,13 +7,8 @@ use anyhow::Result;
 use anyhow::ensure;
 use caps::Capability;
 use std::collections::BTreeSet;
-use std::time::Duration;
-use tachograph::clock::Clock as _;
-use tachograph::clock::System;
 
 const PORT: u16 = 9478;
-const RELOADED: Duration = Duration::from_secs(20);
-const EVERY: Duration = Duration::from_millis(100);
 const README: &str = include_str!("../../README.md");
 
 /// What stays when a package is purged: its user, as Debian's policy wants it, and what dpkg and systemd keep of
@@ -33,11 +28,7 @@ fn reloads(machine: &Machine) -> Result<()> {
     for (order, successful) in [(format!("echo nonsense > {file}"), 0), (format!("rm {file}"), 1)] {
         machine.said(&format!("{order} && systemctl reload tachograph"))?;
         let line = format!("\ntachograph_config_last_reload_successful {successful}\n");
-        let deadline = System.now().plus(RELOADED);
-        while !machine.get(PORT, "/metrics")?.contains(&line) {
-            ensure!(System.now() < deadline, "{order}: not read anew");
-            std::thread::sleep(EVERY);
-        }
+        machine.get_when(PORT, "/metrics", |page| page.contains(&line))?;
     }
     ensure!(first == main_pid(machine)?, "another process after a reload");
     answers(machine)

@@ -7,6 +7,7 @@ use crate::process::Running;
 use crate::scratch::Scratch;
 use anyhow::Context as _;
 use anyhow::Result;
+use anyhow::bail;
 use anyhow::ensure;
 use std::collections::BTreeSet;
 use std::fs;
@@ -100,15 +101,7 @@ impl Machine {
 
     /// What a line of shell prints, once that is as wanted; an error if that takes too long.
     pub fn said_when(&self, line: &str, wanted: impl Fn(&str) -> bool) -> Result<String> {
-        for _ in 0..SETTLES.as_millis() / EVERY.as_millis() {
-            if let Ok(said) = self.said(line)
-                && wanted(&said)
-            {
-                return Ok(said);
-            }
-            thread::sleep(EVERY);
-        }
-        self.said(line).with_context(|| format!("not as it should be: {line}"))
+        when(|| self.said(line), wanted).with_context(|| format!("not as it should be: {line}"))
     }
 
     /// Copies a file into it; its path there.
@@ -130,6 +123,24 @@ impl Machine {
         ensure!(said.starts_with("HTTP/1.1 200"), "{path}: {said}");
         Ok(said.split_once("\r\n\r\n").map_or("", |(_, body)| body).to_owned())
     }
+
+    /// The same, once that is as wanted; an error if that takes too long.
+    pub fn get_when(&self, port: u16, path: &str, wanted: impl Fn(&str) -> bool) -> Result<String> {
+        when(|| self.get(port, path), wanted).with_context(|| format!("not as it should be: {path}"))
+    }
+}
+
+/// Asks until the answer is as wanted; an error with the last one if that takes too long.
+fn when(ask: impl Fn() -> Result<String>, wanted: impl Fn(&str) -> bool) -> Result<String> {
+    for _ in 0..SETTLES.as_millis() / EVERY.as_millis() {
+        if let Ok(said) = ask()
+            && wanted(&said)
+        {
+            return Ok(said);
+        }
+        thread::sleep(EVERY);
+    }
+    bail!("{}", ask()?)
 }
 
 impl Drop for Machine {

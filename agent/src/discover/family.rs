@@ -70,24 +70,28 @@ pub fn starts_vllm(cmdline: &[String]) -> bool {
     }
 }
 
-/// The members of every vLLM among these processes, with their roles; workers and helpers are none.
-pub fn vllm(processes: &BTreeMap<Pid, Process>) -> BTreeMap<Pid, Member> {
-    processes
-        .values()
-        .filter_map(|process| {
-            let root = root(processes, process)?;
-            let member = Member { engine: EngineId(root.id), kind: EngineKind::Vllm, role: role(root, process)? };
-            Some((process.id.pid, member))
-        })
-        .collect()
+/// The processes of every vLLM that matter.
+#[derive(Debug, Default)]
+pub struct Families {
+    /// Those with a role; workers and helpers have none.
+    pub members: BTreeMap<Pid, Member>,
+    /// Those that may still take a title: what they do there is not known yet.
+    pub untitled: BTreeSet<ProcessId>,
 }
 
-/// Processes of a vLLM that may still take a title: what they do there is not known yet.
-pub fn untitled(processes: &BTreeMap<Pid, Process>) -> BTreeSet<ProcessId> {
-    let untitled = processes.values().filter(|process| {
-        root(processes, process).is_some_and(|root| role(root, process).is_none() && title(process).is_none())
-    });
-    untitled.map(|process| process.id).collect()
+/// The families of every vLLM among these processes.
+pub fn vllm(processes: &BTreeMap<Pid, Process>) -> Families {
+    let mut families = Families::default();
+    for process in processes.values() {
+        let Some(root) = root(processes, process) else { continue };
+        if let Some(role) = role(root, process) {
+            let member = Member { engine: EngineId(root.id), kind: EngineKind::Vllm, role };
+            families.members.insert(process.id.pid, member);
+        } else if title(process).is_none() {
+            families.untitled.insert(process.id);
+        }
+    }
+    families
 }
 
 /// The topmost ancestor, or the process itself, that starts a vLLM.
@@ -169,7 +173,7 @@ mod tests {
             process(14, 13, "VLLM::Worker"),
             process(15, 1, "python other.py"),
         ];
-        let untitled = untitled(&table.into_iter().collect());
+        let untitled = vllm(&table.into_iter().collect()).untitled;
         assert_eq!(untitled.into_iter().map(|id| id.pid.0).collect::<Vec<_>>(), [11, 12]);
     }
 
@@ -187,7 +191,7 @@ mod tests {
             process(20, 1, "python /venv/bin/vllm serve other"),
             process(21, 20, "vllm-rs frontend --listen-fd 3"),
         ]);
-        let found = vllm(&processes);
+        let found = vllm(&processes).members;
         let view: Vec<(u32, u32, Role)> = found.iter().map(|(pid, it)| (pid.0, it.engine.0.pid.0, it.role)).collect();
         assert_eq!(
             view,
